@@ -1,1 +1,27 @@
-//! placeholder
+//! eBPF programs as data, and everything around them that both a CPU and a NIC must share:
+//! objects, hooks and contexts, maps, helpers, frames and outcomes, findings.
+//!
+//! * [`object`] reads what people have (ELF, assembly text, raw instructions) into a
+//!   [`ProgramSet`].
+//! * [`Program`], [`Hook`] and [`context`] say what a program is and what it is given.
+//! * [`map`] and [`helper`] hold semantics that are written once, for every engine and for the
+//!   reference alike; the Linux kernel is what judges them.
+//! * [`run`] holds the values that go through an engine: [`run::Batch`], [`run::Frame`],
+//!   [`run::Outcome`].
+//! * [`finding`] is the one value in which every stage says what is wrong.
+//!
+//! What does not belong here: what an instruction does (engines), whether a program is safe
+//! (`verifier`), what a NIC can do (`caps`).
+#![deny(unsafe_code)]
+
+pub mod context;
+pub mod finding;
+pub mod helper;
+pub mod hook;
+pub mod map;
+pub mod program;
+pub mod run;
+
+pub use finding::{Finding, Severity, Stage};
+pub use hook::Hook;
+pub use program::{Global, Program, ProgramSet, Refused, Subprogram};

@@ -1,1 +1,53 @@
-//! placeholder
+//! What the CPU would do: the answer every NIC is held against.
+//!
+//! Nothing here shares instruction semantics with `nic-model`.
+#![deny(unsafe_code)]
+
+use std::sync::Arc;
+
+use bpf::map::MapSet;
+use bpf::run::{Batch, Environment};
+use bpf::{Finding, Program};
+
+/// What a reference is built from: the programs of one object that run together, and their maps.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The entry program first, then those that its prog_array slots reach. A prog_array slot
+    /// holds an index into this list.
+    pub programs: Vec<Arc<Program>>,
+    /// The maps, seeded.
+    pub maps: MapSet,
+    /// What surrounds the programs.
+    pub environment: Arc<Environment>,
+}
+
+/// A second opinion on what a program does to a frame.
+pub trait Reference: Send {
+    /// Name, as `--reference` takes it.
+    fn name(&self) -> &'static str;
+
+    /// Runs the entry program on every frame of the batch, in order, in place.
+    fn process(&mut self, batch: &mut Batch);
+
+    /// The maps it works on.
+    fn maps(&self) -> &MapSet;
+}
+
+/// Why a reference cannot take a program.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unsupported {
+    /// The program uses something this reference does not have, or has wrong.
+    #[error("{}", finding.message)]
+    Program {
+        /// What, where and why.
+        finding: Finding,
+    },
+    /// This machine lacks what the reference needs.
+    #[error("{needs}: {reason}")]
+    Environment {
+        /// What is needed.
+        needs: &'static str,
+        /// Why it is not there.
+        reason: String,
+    },
+}

@@ -1,1 +1,82 @@
-//! placeholder
+//! Translators from verified eBPF to the code of a NIC.
+//!
+//! One folder a backend, all shaped alike; [`all`] is the list, one line each. A backend never
+//! sees a NIC: they meet in [`isa::Image`].
+#![forbid(unsafe_code)]
+
+use bpf::Finding;
+use caps::Caps;
+use isa::{Image, Isa};
+use verifier::{DeviceHooks, Verified};
+
+/// A translator for one kind of NIC.
+pub trait Backend: Send + Sync {
+    /// Name, as profiles and `--backend` use it.
+    fn name(&self) -> &'static str;
+
+    /// The instruction set of its images.
+    fn isa(&self) -> Isa;
+
+    /// The driver's own checks during verification, if it has any. `loaded` is what the NIC
+    /// already holds.
+    fn hooks(&self, caps: &Caps, loaded: &Loaded) -> Option<Box<dyn DeviceHooks>> {
+        let _ = (caps, loaded);
+        None
+    }
+
+    /// Translates a program.
+    ///
+    /// # Errors
+    /// [`Refusal`] with every reason known.
+    fn translate(&self, program: &Verified, caps: &Caps) -> Result<Image, Refusal>;
+
+    /// Writes an image as text, by an independent disassembler where there is one.
+    fn disassemble(&self, image: &Image) -> Listing;
+}
+
+/// What a NIC already holds when a program comes: it can change what is accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// Definitions of the maps that exist.
+    pub maps: Vec<bpf::map::MapDef>,
+    /// Words that the driver keeps across programs.
+    pub device: Vec<u64>,
+}
+
+/// Why a backend does not translate a program.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", findings.first().map_or("refused", |f| f.message.as_str()))]
+pub struct Refusal {
+    /// The reasons, at least one, by ascending pc.
+    pub findings: Vec<Finding>,
+}
+
+/// An image as text: one line an instruction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The lines, by ascending offset; together they cover the code.
+    pub lines: Vec<ListingLine>,
+}
+
+/// One instruction of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListingLine {
+    /// Byte offset in the code.
+    pub offset: usize,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// The instruction, with symbols instead of addresses.
+    pub text: String,
+    /// pcs it came from, ascending; empty for glue.
+    pub pcs: Vec<usize>,
+}
+
+/// All backends, one line each.
+pub fn all() -> &'static [&'static dyn Backend] {
+    &[]
+}
+
+/// The backend of this name.
+pub fn by_name(name: &str) -> Option<&'static dyn Backend> {
+    all().iter().copied().find(|b| b.name() == name)
+}

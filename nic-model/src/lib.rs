@@ -1,1 +1,11 @@
-//! placeholder
+//! The simulated NIC: a device that holds maps and images and processes frames in queues.
+//!
+//! [`Nic`] is the device, [`Queue`] one receive queue of it. What runs an image is an
+//! [`Engine`], one folder each, one line in the list of engines.
+#![deny(unsafe_code)]
+
+mod engine;
+mod nic;
+
+pub use engine::{Engine, Linked, QueueState, Resolver};
+pub use nic::{LoadError, MAX_PROGRAMS, Nic, ProgramId, ProgramTable, Queue};

@@ -38,7 +38,11 @@ impl Reg {
 
     /// The register with this number, or `None` above 10.
     pub const fn new(number: u8) -> Option<Reg> {
-        if number <= 10 { Some(Reg(number)) } else { None }
+        if number <= 10 {
+            Some(Reg(number))
+        } else {
+            None
+        }
     }
 
     /// The number, 0 to 10.
@@ -222,7 +226,10 @@ pub enum AtomicOp {
 impl AtomicOp {
     /// Whether a register receives the old value (`src`, or r0 for [`AtomicOp::Cmpxchg`]).
     pub const fn fetches(self) -> bool {
-        !matches!(self, AtomicOp::Add | AtomicOp::Or | AtomicOp::And | AtomicOp::Xor)
+        !matches!(
+            self,
+            AtomicOp::Add | AtomicOp::Or | AtomicOp::And | AtomicOp::Xor
+        )
     }
 }
 
@@ -465,15 +472,20 @@ impl Insn {
     pub fn function_target(&self, pc: usize) -> Option<i64> {
         match *self {
             Insn::Call(CallTarget::Local { offset })
-            | Insn::LoadWide { value: Wide::Function { offset }, .. } => {
-                Some(pc as i64 + 1 + i64::from(offset))
-            }
+            | Insn::LoadWide {
+                value: Wide::Function { offset },
+                ..
+            } => Some(pc as i64 + 1 + i64::from(offset)),
             _ => None,
         }
     }
 
     /// How many slots the instruction takes: 2 for [`Insn::LoadWide`], else 1.
     pub const fn slots(&self) -> usize {
-        if matches!(self, Insn::LoadWide { .. }) { 2 } else { 1 }
+        if matches!(self, Insn::LoadWide { .. }) {
+            2
+        } else {
+            1
+        }
     }
 }

@@ -1,0 +1,153 @@
+//! [`Finding`]: the one value in which every stage says what is wrong.
+
+use serde::{Deserialize, Serialize};
+
+/// One thing that a stage has to say about a program.
+///
+/// The message stands alone; `why` names the fact it rests on, `help` what to do next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Stable id, `area/what`, for example `helper/not-on-nic`. `nicbed explain` has a page for
+    /// each.
+    pub rule: String,
+    /// How much it weighs.
+    pub severity: Severity,
+    /// The stage that says it.
+    pub stage: Stage,
+    /// What it is about: the helper, opcode, map or file; empty where there is none.
+    pub subject: String,
+    /// Slot in the linked program, or `None` where no instruction is meant.
+    pub pc: Option<usize>,
+    /// Source file, where known.
+    pub file: Option<String>,
+    /// Source line from 1, where known.
+    pub line: Option<u32>,
+    /// One terse sentence, without a final stop.
+    pub message: String,
+    /// The fact it rests on: a profile key, a specification, a state of the verifier.
+    pub why: String,
+    /// What to do next; empty where nothing can be said.
+    pub help: String,
+}
+
+/// How much a finding weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing; changes no decision.
+    Note,
+    /// May behave otherwise than expected; changes no decision.
+    Warning,
+    /// Stops the program at this stage.
+    Error,
+}
+
+/// A stage of the path of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Reading the object.
+    Object,
+    /// Proving the program safe.
+    Verify,
+    /// Checking it against what the NIC declares.
+    Caps,
+    /// Translating it to the NIC's code.
+    Translate,
+    /// Loading the image into the NIC.
+    Load,
+    /// Comparing outcomes.
+    Behaviour,
+    /// Comparing rates.
+    Performance,
+}
+
+impl Finding {
+    /// A finding without place; add one with [`Finding::at`].
+    pub fn new(
+        rule: &str,
+        severity: Severity,
+        stage: Stage,
+        subject: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Finding {
+        Finding {
+            rule: rule.to_owned(),
+            severity,
+            stage,
+            subject: subject.into(),
+            pc: None,
+            file: None,
+            line: None,
+            message: message.into(),
+            why: String::new(),
+            help: String::new(),
+        }
+    }
+
+    /// An error of `stage`.
+    pub fn error(
+        rule: &str,
+        stage: Stage,
+        subject: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Finding {
+        Finding::new(rule, Severity::Error, stage, subject, message)
+    }
+
+    /// The same at `pc`, with file and line as the program's source tells them.
+    #[must_use]
+    pub fn at(mut self, pc: usize, source: &crate::program::Source) -> Finding {
+        self.pc = Some(pc);
+        if let Some((file, line)) = source.place_at(pc) {
+            self.file = Some(file.to_owned());
+            self.line = Some(line);
+        }
+        self
+    }
+
+    /// The same with the fact it rests on.
+    #[must_use]
+    pub fn why(mut self, why: impl Into<String>) -> Finding {
+        self.why = why.into();
+        self
+    }
+
+    /// The same with what to do next.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Finding {
+        self.help = help.into();
+        self
+    }
+
+    /// Whether it stops the program.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
+
+impl Severity {
+    /// Lower-case name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Severity::Note => "note",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        }
+    }
+}
+
+impl Stage {
+    /// Lower-case name, as in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Stage::Object => "object",
+            Stage::Verify => "verify",
+            Stage::Caps => "caps",
+            Stage::Translate => "translate",
+            Stage::Load => "load",
+            Stage::Behaviour => "behaviour",
+            Stage::Performance => "performance",
+        }
+    }
+}

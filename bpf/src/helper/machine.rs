@@ -1,0 +1,70 @@
+//! [`Machine`]: what a helper's body needs of whoever runs the program.
+
+use crate::map::{MapId, MapSet, ValueAt};
+use crate::run::{Environment, EventKind, RedirectTarget, TrapCause};
+
+/// The running program's packet: its area and where the frame lies in it.
+#[derive(Debug)]
+pub struct Window<'a> {
+    /// Headroom, bytes and tailroom.
+    pub area: &'a mut [u8],
+    /// Start of the metadata, as an offset in the area.
+    pub meta: &'a mut u32,
+    /// First byte, as an offset in the area.
+    pub data: &'a mut u32,
+    /// Just past the last byte, as an offset in the area.
+    pub end: &'a mut u32,
+}
+
+/// What a helper's body needs of an engine. Addresses are the engine's own: host pointers in
+/// native code, tagged offsets in an interpreter.
+pub trait Machine {
+    /// Copies from the program's memory.
+    ///
+    /// # Errors
+    /// [`TrapCause::OutOfBounds`] if a byte may not be read.
+    fn read(&self, address: u64, into: &mut [u8]) -> Result<(), TrapCause>;
+
+    /// Copies to the program's memory.
+    ///
+    /// # Errors
+    /// [`TrapCause::OutOfBounds`] or [`TrapCause::ReadOnly`] if a byte may not be written.
+    fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), TrapCause>;
+
+    /// All maps of the running program set.
+    fn maps(&self) -> &MapSet;
+
+    /// The map that a helper's argument names.
+    ///
+    /// # Errors
+    /// [`TrapCause::BadMap`] if it names none.
+    fn map_id(&self, handle: u64) -> Result<MapId, TrapCause>;
+
+    /// What names this map in a register (result of a lookup in a map-in-map).
+    fn map_handle(&self, map: MapId) -> u64;
+
+    /// Address by which the program reaches a value.
+    fn value_address(&self, map: MapId, at: ValueAt) -> u64;
+
+    /// What surrounds the program: ports, routes, seed.
+    fn environment(&self) -> &Environment;
+
+    /// The packet.
+    fn window(&mut self) -> Window<'_>;
+
+    /// CPU the program runs on: the packet's queue.
+    fn cpu(&self) -> u32;
+
+    /// Arrival of the packet, in nanoseconds since the epoch.
+    fn now_ns(&self) -> u64;
+
+    /// Next number of the packet's own random sequence, derived from (seed, packet number, call
+    /// number).
+    fn random(&mut self) -> u32;
+
+    /// Notes where the packet is to be redirected; a later call replaces an earlier one.
+    fn redirect(&mut self, target: RedirectTarget);
+
+    /// Hands bytes to the host.
+    fn emit(&mut self, kind: EventKind, bytes: &[u8]);
+}

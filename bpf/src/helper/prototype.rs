@@ -1,0 +1,96 @@
+//! What the verifier must know of a helper.
+
+use crate::Hook;
+
+/// One helper as the verifier sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prototype {
+    /// `BPF_FUNC_*` number in linux/bpf.h.
+    pub id: u32,
+    /// Full name: `bpf_map_lookup_elem`.
+    pub name: &'static str,
+    /// Types of r1 to r5; [`Arg::None`] from the first unused on.
+    pub args: [Arg; 5],
+    /// What r0 holds afterwards.
+    pub ret: Return,
+    /// Whether XDP programs may call it.
+    pub xdp: bool,
+    /// Whether tc programs may call it.
+    pub tc: bool,
+    /// Reserved for GPL-compatible programs.
+    pub gpl_only: bool,
+    /// May move or change the packet, so that packet pointers become invalid.
+    pub changes_packet: bool,
+}
+
+/// Type of a helper's argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arg {
+    /// Not used.
+    None,
+    /// The context as it was given at entry.
+    Ctx,
+    /// A map known at verification.
+    ConstMap,
+    /// Readable memory of the map's key size.
+    MapKey,
+    /// Readable memory of the map's value size.
+    MapValue,
+    /// Writable memory of the map's value size, may be uninitialised (pop, peek).
+    UninitMapValue,
+    /// Readable memory; its length is the next argument.
+    Mem,
+    /// The same, or null if the length is 0.
+    MemOrNull,
+    /// Writable memory that the helper fills; its length is the next argument.
+    UninitMem,
+    /// Readable and writable memory of so many bytes.
+    FixedMem(u32),
+    /// Length of the memory of the argument before; not 0.
+    Size,
+    /// Length of the memory of the argument before; may be 0.
+    SizeOrZero,
+    /// Any value that may be read.
+    Anything,
+    /// A number known at verification: bytes to reserve in a ring buffer.
+    ConstAllocSize,
+    /// A reserved ring buffer record, as the reserving helper gave it; released by the call.
+    RingbufRecord,
+    /// A function of the program (callbacks).
+    Function,
+    /// A stack address or null (context of a callback).
+    StackOrNull,
+    /// A spin lock in a map value.
+    SpinLock,
+    /// A NUL-terminated string in read-only memory.
+    ConstStr,
+}
+
+/// What a helper leaves in r0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Return {
+    /// A number of which nothing is known (32-bit results are sign-extended `int`).
+    Scalar,
+    /// Nothing: r0 is unreadable.
+    Void,
+    /// Address of a map value (or, for map-in-map, an inner map), or null.
+    MapValueOrNull,
+    /// Address of a new ring buffer record of the size given, or null; must be released.
+    RingbufRecordOrNull,
+}
+
+impl Prototype {
+    /// Whether programs of `hook` may call it.
+    pub const fn allowed(&self, hook: &Hook) -> bool {
+        match hook {
+            Hook::Xdp { .. } => self.xdp,
+            Hook::Tc { .. } => self.tc,
+            Hook::Raw { .. } => true,
+        }
+    }
+
+    /// How many arguments it takes.
+    pub fn arity(&self) -> usize {
+        self.args.iter().take_while(|a| **a != Arg::None).count()
+    }
+}

@@ -1,0 +1,18 @@
+//! Maps: definitions, and their contents while something runs.
+//!
+//! [`MapDef`] is what an object declares. [`Map`] is one map at run time; every byte of its
+//! state lies in one [`Memory`], so that it can be shared with a worker process and be copied as
+//! a whole. Values are preallocated and never move: a pointer to a value stays good until the
+//! element is deleted, as the kernel promises for preallocated maps.
+//!
+//! Two sides use a map. Programs look up *places* ([`ValueAt`]) and read and write values there,
+//! several queues at once. The host (loader, test, user) reads and writes whole elements, and
+//! for per-CPU maps the values of all CPUs.
+
+mod def;
+mod memory;
+mod runtime;
+
+pub use def::{DataSection, InitialSlot, MapDef, MapType, SlotValue};
+pub use memory::Memory;
+pub use runtime::{Errno, Map, MapError, MapId, MapSet, ValueAt};

@@ -1,0 +1,61 @@
+//! [`Engine`]: what runs an image.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use bpf::Hook;
+use bpf::map::MapSet;
+use bpf::run::{Batch, Environment};
+use caps::Caps;
+use isa::{Image, Isa};
+
+use crate::LoadError;
+
+/// Runs images of one instruction set.
+pub trait Engine: Send + Sync {
+    /// The instruction set.
+    fn isa(&self) -> Isa;
+
+    /// Prepares an image for running: resolves relocations, decodes, checks limits.
+    ///
+    /// # Errors
+    /// [`LoadError`] if the image is malformed or does not fit the device.
+    fn load(&self, image: &Image, resolver: &Resolver<'_>) -> Result<Arc<dyn Linked>, LoadError>;
+}
+
+/// An image made ready by its engine.
+pub trait Linked: Send + Sync {
+    /// Runs the program on every frame of the batch, in order, in place. A frame names its
+    /// queue. In per-queue order `queues` holds one state, and all frames are of that queue; in
+    /// arrival order it holds all, by queue number.
+    fn run(&self, queues: &mut [QueueState], batch: &mut Batch);
+
+    /// For the engine that made it.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// What an engine may ask while it loads an image.
+#[derive(Clone, Copy, Debug)]
+pub struct Resolver<'a> {
+    /// The NIC's capabilities.
+    pub caps: &'a Caps,
+    /// The hook of the program.
+    pub hook: &'a Hook,
+    /// For each map of the program, its id on the NIC.
+    pub maps: &'a [usize],
+    /// The NIC's maps.
+    pub map_set: &'a MapSet,
+    /// What surrounds the program.
+    pub environment: &'a Arc<Environment>,
+    /// The programs already loaded, targets of tail calls: filled as programs are loaded.
+    pub programs: &'a crate::nic::ProgramTable,
+}
+
+/// What belongs to one queue: nothing of it is shared.
+#[derive(Debug)]
+pub struct QueueState {
+    /// Queue number, from 0; the CPU id that programs see.
+    pub queue: u32,
+    /// What the engine keeps between packets (for example a call stack it reuses).
+    pub scratch: Option<Box<dyn Any + Send>>,
+}

@@ -1,0 +1,208 @@
+//! [`Nic`] and [`Queue`].
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use bpf::Hook;
+use bpf::map::{MapDef, MapError, MapId, MapSet};
+use bpf::run::{Batch, Environment};
+use caps::Caps;
+use isa::{Image, Isa};
+
+use crate::{Engine, Linked, QueueState, Resolver};
+
+/// Number of a loaded program on its NIC; what prog_array slots hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProgramId(pub u32);
+
+/// Most programs a NIC can hold at once.
+pub const MAX_PROGRAMS: usize = 1024;
+
+/// The loaded programs, by [`ProgramId`]. Filled while loading, read while running.
+pub struct ProgramTable {
+    slots: Vec<OnceLock<Arc<dyn Linked>>>,
+}
+
+impl fmt::Debug for ProgramTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "ProgramTable({})",
+            self.slots.iter().filter(|s| s.get().is_some()).count()
+        )
+    }
+}
+
+impl ProgramTable {
+    fn new() -> ProgramTable {
+        ProgramTable {
+            slots: (0..MAX_PROGRAMS).map(|_| OnceLock::new()).collect(),
+        }
+    }
+
+    /// The program with this id, if it is loaded.
+    pub fn get(&self, id: ProgramId) -> Option<&Arc<dyn Linked>> {
+        self.slots.get(id.0 as usize)?.get()
+    }
+}
+
+/// Why a NIC does not take an image or a map.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// No engine runs images of this set on this machine.
+    #[error("no engine for {isa} on this machine")]
+    NoEngine {
+        /// The set.
+        isa: Isa,
+    },
+    /// A map cannot be created.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// The image does not fit.
+    #[error("{what}: the image needs {needs}, the NIC has {has}")]
+    TooLarge {
+        /// Which limit.
+        what: &'static str,
+        /// What the image needs.
+        needs: u64,
+        /// What there is.
+        has: u64,
+    },
+    /// The image is malformed at this offset.
+    #[error("malformed image at byte {offset}: {what}")]
+    Malformed {
+        /// Byte offset in the code.
+        offset: usize,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// Native code that nobody vouched for.
+    #[error("native code from outside is not run in this process")]
+    Untrusted,
+    /// Read-only data on the NIC differs from what the image was translated for.
+    #[error("map {map} holds other read-only data than the image was translated for")]
+    Frozen {
+        /// Map name.
+        map: String,
+    },
+    /// All program slots are taken.
+    #[error("the NIC already holds {limit} programs")]
+    Full {
+        /// How many it can hold.
+        limit: usize,
+    },
+}
+
+/// A simulated NIC.
+#[derive(Debug)]
+pub struct Nic {
+    caps: Arc<Caps>,
+    environment: Arc<Environment>,
+    maps: MapSet,
+    programs: Arc<ProgramTable>,
+    loaded: u32,
+    queues: u32,
+}
+
+impl Nic {
+    /// A NIC with these capabilities and so many receive queues.
+    pub fn new(caps: Arc<Caps>, environment: Arc<Environment>, queues: u32) -> Nic {
+        Nic {
+            caps,
+            environment,
+            maps: MapSet::new(),
+            programs: Arc::new(ProgramTable::new()),
+            loaded: 0,
+            queues,
+        }
+    }
+
+    /// What it declares.
+    pub fn caps(&self) -> &Arc<Caps> {
+        &self.caps
+    }
+
+    /// Creates a map.
+    ///
+    /// # Errors
+    /// [`LoadError::Map`].
+    pub fn create_map(&mut self, def: &MapDef) -> Result<MapId, LoadError> {
+        let map = bpf::map::Map::new(def, self.queues)?;
+        Ok(self.maps.push(map))
+    }
+
+    /// Host access to the maps.
+    pub fn maps(&self) -> &MapSet {
+        &self.maps
+    }
+
+    /// Loads an image; `maps` gives for each map of the program its id on this NIC.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn load(
+        &mut self,
+        engine: &dyn Engine,
+        image: &Image,
+        hook: &Hook,
+        maps: &[MapId],
+    ) -> Result<ProgramId, LoadError> {
+        let id = ProgramId(self.loaded);
+        let slot = self
+            .programs
+            .slots
+            .get(id.0 as usize)
+            .ok_or(LoadError::Full {
+                limit: MAX_PROGRAMS,
+            })?;
+        let linked = engine.load(
+            image,
+            &Resolver {
+                caps: &self.caps,
+                hook,
+                maps,
+                map_set: &self.maps,
+                environment: &self.environment,
+                programs: &self.programs,
+            },
+        )?;
+        let _ = slot.set(linked);
+        self.loaded += 1;
+        Ok(id)
+    }
+
+    /// The receive queues, all running `program`.
+    pub fn queues(&self, program: ProgramId) -> Vec<Queue> {
+        (0..self.queues)
+            .filter_map(|queue| {
+                Some(Queue {
+                    state: QueueState {
+                        queue,
+                        scratch: None,
+                    },
+                    program: Arc::clone(self.programs.get(program)?),
+                })
+            })
+            .collect()
+    }
+}
+
+/// One receive queue of a NIC, with what belongs to it alone.
+pub struct Queue {
+    state: QueueState,
+    program: Arc<dyn Linked>,
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Queue({})", self.state.queue)
+    }
+}
+
+impl Queue {
+    /// Runs the queue's program on a batch of its frames, in order, in place.
+    pub fn process(&mut self, batch: &mut Batch) {
+        self.program
+            .run(std::slice::from_mut(&mut self.state), batch);
+    }
+}

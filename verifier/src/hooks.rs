@@ -1,0 +1,63 @@
+//! [`DeviceHooks`]: how a vendor's driver extends the verifier, as the kernel's offload core
+//! lets it.
+
+use bpf::Finding;
+use isa::ebpf::Insn;
+
+use crate::Facts;
+
+/// An instruction on a path, and what is known before it there.
+#[derive(Clone, Copy, Debug)]
+pub struct Visit<'a> {
+    /// Slot.
+    pub pc: usize,
+    /// Instruction.
+    pub insn: &'a Insn,
+    /// What holds on this path before the instruction (not joined).
+    pub facts: &'a Facts,
+}
+
+/// A driver's own checks. Each method returns findings; exploration goes on unless it cannot.
+/// The defaults find nothing. Rule ids start with the backend: `nfp/…`.
+pub trait DeviceHooks {
+    /// An instruction is visited.
+    fn instruction(&mut self, visit: &Visit<'_>) -> Vec<Finding> {
+        let _ = visit;
+        Vec::new()
+    }
+
+    /// Exploration has ended and the program is safe.
+    fn finalize(&mut self, stats: &crate::Stats) -> Vec<Finding> {
+        let _ = stats;
+        Vec::new()
+    }
+
+    /// A branch at `pc` always goes the same way.
+    fn branch_hardwired(&mut self, pc: usize, taken: bool) -> Vec<Finding> {
+        let _ = (pc, taken);
+        Vec::new()
+    }
+
+    /// Instructions are removed as unreachable.
+    fn removed(&mut self, pcs: std::ops::Range<usize>) -> Vec<Finding> {
+        let _ = pcs;
+        Vec::new()
+    }
+
+    /// A map of the program.
+    fn map(&mut self, map: &bpf::map::MapDef) -> Vec<Finding> {
+        let _ = map;
+        Vec::new()
+    }
+
+    /// The program is attached to a port.
+    fn attach(&mut self, port: u32) -> Vec<Finding> {
+        let _ = port;
+        Vec::new()
+    }
+
+    /// What the backend's `translate` and `Nic::load` need of what was learned.
+    fn learned(&self) -> Vec<u64> {
+        Vec::new()
+    }
+}
