@@ -172,12 +172,12 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Insn>, DecodeError> {
 /// As [`decode`]; `pc` and `offset` count from the start of these bytes. No bytes at all are
 /// [`DecodeErrorKind::CutShort`].
 pub fn decode_one(bytes: &[u8]) -> Result<Insn, DecodeError> {
-    let slot = slot(bytes).ok_or_else(|| DecodeError {
+    let slot = slot(bytes).ok_or(DecodeError {
         pc: 0,
         offset: 0,
         kind: DecodeErrorKind::CutShort { found: bytes.len() },
     })?;
-    let raw = Raw::new(slot);
+    let raw = Raw::new(*slot);
     let row = select(&raw)?;
     let dst = register(&raw, row.dst(), FieldName::DstReg, raw.fields.dst)?;
     let src = register(&raw, row.src(), FieldName::SrcReg, raw.fields.src)?;
@@ -199,9 +199,18 @@ struct Raw {
     fields: Fields,
 }
 
+/// Something is wrong with this field of the first slot.
+fn error_at(field: FieldName, kind: DecodeErrorKind) -> DecodeError {
+    DecodeError {
+        pc: 0,
+        offset: field.byte(),
+        kind,
+    }
+}
+
 impl Raw {
-    fn new(slot: &[u8; SLOT_BYTES]) -> Raw {
-        let [opcode, regs, offset_0, offset_1, imm @ ..] = *slot;
+    fn new(slot: [u8; SLOT_BYTES]) -> Raw {
+        let [opcode, regs, offset_0, offset_1, imm @ ..] = slot;
         Raw {
             opcode,
             fields: Fields {
@@ -211,14 +220,6 @@ impl Raw {
                 imm: i32::from_le_bytes(imm),
                 next_imm: 0,
             },
-        }
-    }
-
-    fn error(&self, field: FieldName, kind: DecodeErrorKind) -> DecodeError {
-        DecodeError {
-            pc: 0,
-            offset: field.byte(),
-            kind,
         }
     }
 }
@@ -235,19 +236,21 @@ fn select(raw: &Raw) -> Result<&'static Row, DecodeError> {
     matching.ok_or_else(|| mismatch(raw))
 }
 
+/// A field, its value, and what a row says of it.
+type Check = (FieldName, i32, fn(&Row) -> Field);
+
 /// Why no row fits: the first field, in the order in which fields select, that rules out every
 /// row left by the fields before it.
 fn mismatch(raw: &Raw) -> DecodeError {
     let Raw { opcode, fields } = *raw;
     let mut rows: Vec<&Row> = rows_of(opcode).collect();
     if rows.is_empty() {
-        return raw.error(FieldName::Opcode, DecodeErrorKind::Opcode { opcode });
+        return error_at(FieldName::Opcode, DecodeErrorKind::Opcode { opcode });
     }
     if opcode == ADDR_SPACE_CAST && fields.offset == 1 {
-        return raw.error(FieldName::Offset, DecodeErrorKind::AddrSpaceCast);
+        return error_at(FieldName::Offset, DecodeErrorKind::AddrSpaceCast);
     }
-    type Get = fn(&Row) -> Field;
-    let order: [(FieldName, i32, Get); 4] = [
+    let order: [Check; 4] = [
         (FieldName::SrcReg, fields.src.into(), Row::src),
         (FieldName::Offset, fields.offset.into(), Row::offset),
         (FieldName::Imm, fields.imm, Row::imm),
@@ -264,7 +267,7 @@ fn mismatch(raw: &Raw) -> DecodeError {
         }
         rows.retain(|row| get(row).admits(found));
         if rows.is_empty() {
-            return raw.error(
+            return error_at(
                 field,
                 DecodeErrorKind::Field {
                     opcode,
@@ -275,7 +278,7 @@ fn mismatch(raw: &Raw) -> DecodeError {
             );
         }
     }
-    raw.error(FieldName::Opcode, DecodeErrorKind::Opcode { opcode })
+    error_at(FieldName::Opcode, DecodeErrorKind::Opcode { opcode })
 }
 
 /// A 64-bit register move; offset 1 makes it `addr_space_cast`.
@@ -287,7 +290,7 @@ fn register(raw: &Raw, field: Field, name: FieldName, number: u8) -> Result<Reg,
         return Ok(Reg::R0);
     }
     Reg::new(number).ok_or_else(|| {
-        raw.error(
+        error_at(
             name,
             DecodeErrorKind::Register {
                 opcode: raw.opcode,
@@ -307,7 +310,7 @@ fn next_imm(form: Form, bytes: &[u8]) -> Result<i32, DecodeError> {
     };
     let second =
         slot(bytes).ok_or_else(|| error(FieldName::Opcode, DecodeErrorKind::WideCutShort))?;
-    let Raw { opcode, fields } = Raw::new(second);
+    let Raw { opcode, fields } = Raw::new(*second);
     let reserved = [
         (FieldName::Opcode, i32::from(opcode)),
         (FieldName::DstReg, i32::from(fields.dst)),

@@ -189,19 +189,19 @@ impl Insn {
                 size: MemSize::DW,
                 signed: true,
                 ..
+            }
+            | Insn::Atomic {
+                size: MemSize::B | MemSize::H,
+                ..
+            }
+            | Insn::LoadPacket {
+                size: MemSize::DW, ..
             } => Form::Unencodable,
             Insn::Load { size, signed, .. } => Form::Load(size, signed),
             Insn::Store { size, src, .. } => Form::Store(size, Source::of(src)),
-            Insn::Atomic {
-                size: MemSize::B | MemSize::H,
-                ..
-            } => Form::Unencodable,
             Insn::Atomic { op, size, .. } => Form::Atomic(op, size),
             Insn::LoadAcquire { size, .. } => Form::LoadAcquire(size),
             Insn::StoreRelease { size, .. } => Form::StoreRelease(size),
-            Insn::LoadPacket {
-                size: MemSize::DW, ..
-            } => Form::Unencodable,
             Insn::LoadPacket {
                 size,
                 base: PacketBase::Abs,

@@ -5,9 +5,13 @@
 //! the rows derive decoding, encoding, the conformance suite's mnemonics and the names that NIC
 //! profiles use. How a row's operands become an [`Insn`] is [`super::form`].
 
+#[expect(clippy::enum_glob_use, reason = "a row of the table is one line")]
 use super::form::Form::{self, *};
-use super::form::{Source::*, WideKind};
-use super::insn::{AluOp, AtomicOp, Cond, Insn, MemSize::*, SwapKind, Width::*};
+use super::form::Source::{Imm, Reg};
+use super::form::WideKind;
+use super::insn::MemSize::{B, DW, H, W};
+use super::insn::Width::{W32, W64};
+use super::insn::{AluOp, AtomicOp, Cond, Insn, SwapKind};
 use std::fmt;
 
 /// A conformance group of RFC 9669 §2.4, without the groups it includes: an instruction of
