@@ -1,6 +1,7 @@
 //! What the CPU would do: the answer every NIC is held against.
 //!
-//! Nothing here shares instruction semantics with `nic-model`.
+//! A [`Reference`] is built once for a program and its maps; each thread of a replay takes its
+//! own [`Runner`] from it. Nothing here shares instruction semantics with `nic-model`.
 #![deny(unsafe_code)]
 
 use std::sync::Arc;
@@ -22,15 +23,22 @@ pub struct Setup {
 }
 
 /// A second opinion on what a program does to a frame.
-pub trait Reference: Send {
+pub trait Reference: Send + Sync {
     /// Name, as `--reference` takes it.
     fn name(&self) -> &'static str;
 
-    /// Runs the entry program on every frame of the batch, in order, in place.
-    fn process(&mut self, batch: &mut Batch);
+    /// A runner with state of its own; all runners work on the same maps.
+    fn runner(&self) -> Box<dyn Runner>;
 
     /// The maps it works on.
     fn maps(&self) -> &MapSet;
+}
+
+/// Runs a reference's entry program.
+pub trait Runner: Send {
+    /// Runs the entry program on every frame of the batch, in order, in place. A frame's queue
+    /// is the CPU the program sees.
+    fn process(&mut self, batch: &mut Batch);
 }
 
 /// Why a reference cannot take a program.
@@ -40,7 +48,7 @@ pub enum Unsupported {
     #[error("{}", finding.message)]
     Program {
         /// What, where and why.
-        finding: Finding,
+        finding: Box<Finding>,
     },
     /// This machine lacks what the reference needs.
     #[error("{needs}: {reason}")]

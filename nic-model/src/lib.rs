@@ -8,4 +8,4 @@ mod engine;
 mod nic;
 
 pub use engine::{Engine, Linked, QueueState, Resolver};
-pub use nic::{LoadError, MAX_PROGRAMS, Nic, ProgramId, ProgramTable, Queue};
+pub use nic::{ArrivalOrder, LoadError, MAX_PROGRAMS, Nic, ProgramId, ProgramTable, Queue};

@@ -171,6 +171,24 @@ impl Nic {
         Ok(id)
     }
 
+    /// How many receive queues it has.
+    pub fn queue_count(&self) -> u32 {
+        self.queues
+    }
+
+    /// All queues in one, running `program` in arrival order; `None` if it is not loaded.
+    pub fn arrival_order(&self, program: ProgramId) -> Option<ArrivalOrder> {
+        Some(ArrivalOrder {
+            states: (0..self.queues)
+                .map(|queue| QueueState {
+                    queue,
+                    scratch: None,
+                })
+                .collect(),
+            program: Arc::clone(self.programs.get(program)?),
+        })
+    }
+
     /// The receive queues, all running `program`.
     pub fn queues(&self, program: ProgramId) -> Vec<Queue> {
         (0..self.queues)
@@ -187,6 +205,25 @@ impl Nic {
     }
 }
 
+/// All queues of a NIC in one, for processing in arrival order.
+pub struct ArrivalOrder {
+    states: Vec<QueueState>,
+    program: Arc<dyn Linked>,
+}
+
+impl fmt::Debug for ArrivalOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ArrivalOrder({} queues)", self.states.len())
+    }
+}
+
+impl ArrivalOrder {
+    /// Runs the program on a batch of frames of any queue, in order, in place.
+    pub fn process(&mut self, batch: &mut Batch) {
+        self.program.run(&mut self.states, batch);
+    }
+}
+
 /// One receive queue of a NIC, with what belongs to it alone.
 pub struct Queue {
     state: QueueState,
@@ -200,6 +237,11 @@ impl fmt::Debug for Queue {
 }
 
 impl Queue {
+    /// The queue's number, from 0.
+    pub fn number(&self) -> u32 {
+        self.state.queue
+    }
+
     /// Runs the queue's program on a batch of its frames, in order, in place.
     pub fn process(&mut self, batch: &mut Batch) {
         self.program
