@@ -11,6 +11,8 @@
 
 mod linktype;
 pub mod read;
+pub mod write;
 
 pub use linktype::LinkType;
 pub use read::{CaptureReader, ReadError, ReadOptions, Record};
+pub use write::{PcapWriter, PcapngWriter, WriteError};
