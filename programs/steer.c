@@ -15,8 +15,8 @@
 #define PORT_VXLAN 4789
 #define VLAN_ID_MASK 0x0fff
 
-const volatile __u32 cpu_count = 4;	/* CPUs that take part in the spreading */
-const volatile __u32 ping_port = 0;	/* ifindex, 0: pings pass */
+const volatile __u32 cpu_count = 4; /* CPUs that take part in the spreading */
+const volatile __u32 ping_port = 0; /* ifindex, 0: pings pass */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
