@@ -311,10 +311,12 @@ impl Insn {
                     ..ZERO
                 },
             },
-            Insn::Jump { offset, long: true } => Fields {
-                imm: offset,
-                ..ZERO
-            },
+            Insn::Jump { offset, long: true } | Insn::Call(CallTarget::Local { offset }) => {
+                Fields {
+                    imm: offset,
+                    ..ZERO
+                }
+            }
             Insn::Jump {
                 offset,
                 long: false,
@@ -328,10 +330,6 @@ impl Insn {
             Insn::MayGoto { offset } => Fields { offset, ..ZERO },
             Insn::Call(CallTarget::Helper(id)) => Fields {
                 imm: id as i32,
-                ..ZERO
-            },
-            Insn::Call(CallTarget::Local { offset }) => Fields {
-                imm: offset,
                 ..ZERO
             },
             Insn::Call(CallTarget::Kfunc { id, module }) => Fields {

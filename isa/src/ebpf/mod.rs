@@ -4,6 +4,7 @@
 //! decoded program is slot-indexed, so the second slot of a 64-bit immediate load is present as
 //! [`Insn::WideTail`] and `insns[pc]` is always the instruction at `pc`.
 
+mod asm;
 mod decode;
 mod effect;
 mod encode;
@@ -12,6 +13,7 @@ mod insn;
 mod table;
 mod text;
 
+pub use asm::{AsmError, AsmErrorKind, Assembly, MapDecl, Section, parse_asm, parse_suite_asm};
 pub use decode::{DecodeError, DecodeErrorKind, FieldName, SLOT_BYTES, decode, decode_one};
 pub use effect::RegSet;
 pub use encode::{EncodeError, EncodeErrorKind, encode};

@@ -5,8 +5,11 @@
 //! the rows derive decoding, encoding, the conformance suite's mnemonics and the names that NIC
 //! profiles use. How a row's operands become an [`Insn`] is [`super::form`].
 
-#[expect(clippy::enum_glob_use, reason = "a row of the table is one line")]
-use super::form::Form::{self, *};
+use super::form::Form::{
+    self, Alu, Atomic, Branch, CallHelper, CallKfunc, CallLocal, CallReg, Exit, Jump, Load,
+    LoadAcquire, MayGoto, MovSx, Neg, PacketAbs, PacketInd, Store, StoreRelease, Swap, Tail,
+    Unencodable, Wide,
+};
 use super::form::Source::{Imm, Reg};
 use super::form::WideKind;
 use super::insn::MemSize::{B, DW, H, W};
