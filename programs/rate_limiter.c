@@ -98,7 +98,7 @@ int rate_limiter(struct xdp_md *ctx)
 
 	bucket = bpf_map_lookup_elem(&buckets, &source);
 	if (!bucket) {
-		struct bucket fresh = { .credit = full - cost, .updated = now };
+		struct bucket fresh = { .credit = full > cost ? full - cost : 0, .updated = now };
 
 		bpf_map_update_elem(&buckets, &source, &fresh, BPF_ANY);
 		return finish(XDP_PASS);

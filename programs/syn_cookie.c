@@ -19,6 +19,9 @@
 #define COOKIE_MSS_BITS 2
 #define COOKIE_HASH_BITS 24
 
+_Static_assert(COOKIE_TIME_BITS + COOKIE_MSS_BITS + COOKIE_HASH_BITS == 32,
+	       "a cookie is a sequence number");
+
 #define TCPOPT_EOL 0
 #define TCPOPT_NOP 1
 #define TCPOPT_MSS 2

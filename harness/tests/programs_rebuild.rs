@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,23 +55,25 @@ fn parts(path: &Path) -> Result<Parts, Box<dyn Error>> {
         }
         let mut relocations = String::new();
         for (offset, relocation) in section.relocations() {
-            relocations += &format!(
-                "{offset:#x}: {:?} {:?}\n",
+            writeln!(
+                relocations,
+                "{offset:#x}: {:?} {:?}",
                 relocation.flags(),
                 relocation.target()
-            );
+            )?;
         }
         parts.insert(format!("relocations of {name}"), relocations.into_bytes());
     }
     let mut symbols = String::new();
     for symbol in object.symbols() {
-        symbols += &format!(
-            "{} {:#x} {} {:?}\n",
+        writeln!(
+            symbols,
+            "{} {:#x} {} {:?}",
             symbol.name()?,
             symbol.address(),
             symbol.size(),
             symbol.section()
-        );
+        )?;
     }
     parts.insert("symbols".to_owned(), symbols.into_bytes());
     Ok(parts)

@@ -24,14 +24,14 @@ static __always_inline struct cursor cursor_start(struct xdp_md *ctx)
 }
 
 /* The next header of the type, or NULL where the packet ends within it. */
-#define take(c, type)                           \
-	({                                      \
-		type *hdr_ = (c)->pos;          \
+#define take(c, type)                              \
+	({                                         \
+		type *hdr_ = (c)->pos;             \
 		if ((void *)(hdr_ + 1) > (c)->end) \
-			hdr_ = NULL;            \
-		else                            \
-			(c)->pos = hdr_ + 1;    \
-		hdr_;                           \
+			hdr_ = NULL;               \
+		else                               \
+			(c)->pos = hdr_ + 1;       \
+		hdr_;                              \
 	})
 
 static __always_inline int is_vlan(__be16 proto)
