@@ -29,6 +29,9 @@ pub(super) fn atomic_call(
     op: AtomicOp,
     size: Option<MemSize>,
 ) -> Parsed<Insn> {
+    if op == AtomicOp::Cmpxchg && dst != Reg::R0 {
+        return cursor.expected("r0 on the left: it receives the old value of cmpxchg");
+    }
     cursor.need("(", "`(`")?;
     let (size, (base, offset)) = match size {
         Some(size) => (size, base_and_offset(cursor)?),
@@ -40,9 +43,6 @@ pub(super) fn atomic_call(
     cursor.need(",", "`,`")?;
     let src = if op == AtomicOp::Cmpxchg {
         cursor.register_again(width, Reg::R0)?;
-        if dst != Reg::R0 {
-            return cursor.expected("r0 to receive the old value of cmpxchg");
-        }
         cursor.need(",", "`,`")?;
         cursor.register_of(width)?
     } else {

@@ -149,6 +149,17 @@ fn value(cursor: &mut Cursor<'_>, program: &mut Builder, width: Width, dst: Reg)
     let Some(token) = cursor.peek() else {
         return cursor.expected("a value");
     };
+    if let (Width::W64, Some((Width::W32, src))) = (width, register(token.text)) {
+        // Clang writes `r8 = w2` for the 32-bit move, which zero-extends.
+        cursor.advance();
+        let src = Operand::Reg(src);
+        return Ok(Insn::Alu {
+            op: AluOp::Mov,
+            width: Width::W32,
+            dst,
+            src,
+        });
+    }
     if register(token.text).is_some() {
         let src = Operand::Reg(cursor.register_of(width)?);
         return Ok(Insn::Alu {
@@ -193,10 +204,15 @@ fn value(cursor: &mut Cursor<'_>, program: &mut Builder, width: Width, dst: Reg)
             {
                 cursor.advance();
                 atomic_call(cursor, width, dst, op, size)
-            } else if token.kind == Kind::Word && width == Width::W64 {
+            } else if token.kind == Kind::Word
+                && width == Width::W64
+                && cursor
+                    .ahead(1)
+                    .is_some_and(|next| matches!(next.text, "[" | "+" | "ll"))
+            {
                 wide(cursor, program, dst)
             } else {
-                cursor.expected("a register, a number, or an access to memory")
+                cursor.expected("a register, a number, a name with `ll`, or an access to memory")
             }
         }
     }
