@@ -25,6 +25,12 @@ impl Buffer {
         }
     }
 
+    /// How many bytes of memory it holds.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// The bytes that are there and not consumed.
     #[inline]
     pub(super) fn unread(&self) -> &[u8] {
@@ -68,6 +74,8 @@ impl Buffer {
             self.start = 0;
         }
         if need > self.bytes.len() {
+            let more = need.next_multiple_of(4096) - self.bytes.len();
+            self.bytes.reserve_exact(more);
             self.bytes.resize(need.next_multiple_of(4096), 0);
         }
         while self.end < need {

@@ -15,6 +15,8 @@ mod pcap;
 mod pcapng;
 mod record;
 mod step;
+#[cfg(test)]
+mod tests;
 mod time;
 
 use std::fmt;

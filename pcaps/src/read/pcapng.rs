@@ -19,7 +19,7 @@ pub(super) const SECTION_HEADER: usize = 28;
 /// Type, length, and the length again.
 const FRAME: u32 = 12;
 /// What a packet block may hold beside a packet of the greatest length: headers, options.
-const BESIDE_PACKET: u32 = 128 * 1024;
+pub(super) const BESIDE_PACKET: u32 = 128 * 1024;
 /// The greatest interface block. Options are 16-bit lengths; real ones stay below 1 KiB.
 const MAX_INTERFACE_BLOCK: u32 = 256 * 1024;
 /// How many interfaces one file may describe.
