@@ -78,6 +78,13 @@ pub enum RedirectTarget {
         /// Key in that map.
         key: u64,
     },
+    /// Every port in a devmap (`BPF_F_BROADCAST`).
+    All {
+        /// Index in the program's map list.
+        map: usize,
+        /// Whether the port the packet came in on is left out (`BPF_F_EXCLUDE_INGRESS`).
+        exclude_ingress: bool,
+    },
 }
 
 /// What the run of one packet cost.

@@ -6,7 +6,9 @@ use crate::run::{Environment, EventKind, RedirectTarget, TrapCause};
 /// The running program's packet: its area and where the frame lies in it.
 #[derive(Debug)]
 pub struct Window<'a> {
-    /// Headroom, bytes and tailroom.
+    /// Headroom, bytes and tailroom. Byte 0 is where the kernel's buffer begins (its first
+    /// [`XDP_FRAME_SIZE`](crate::run::XDP_FRAME_SIZE) bytes are not for programs), the end is as
+    /// far as a program may grow the packet.
     pub area: &'a mut [u8],
     /// Start of the metadata, as an offset in the area.
     pub meta: &'a mut u32,
@@ -16,7 +18,9 @@ pub struct Window<'a> {
     pub end: &'a mut u32,
 }
 
-/// What a helper's body needs of an engine. Addresses are the engine's own: host pointers in
+/// What a helper's body needs of an engine: memory, packet, maps, time, random, surroundings.
+///
+/// One value is one packet's run. Addresses are the engine's own: host pointers in
 /// native code, tagged offsets in an interpreter.
 pub trait Machine {
     /// Copies from the program's memory.
@@ -46,6 +50,13 @@ pub trait Machine {
     /// Address by which the program reaches a value.
     fn value_address(&self, map: MapId, at: ValueAt) -> u64;
 
+    /// The opposite of [`Machine::value_address`]: which map's memory an address lies in, and
+    /// where. For helpers that take back what they gave (ring buffer records).
+    ///
+    /// # Errors
+    /// [`TrapCause::BadMap`] if it lies in none.
+    fn value_at(&self, address: u64) -> Result<(MapId, ValueAt), TrapCause>;
+
     /// What surrounds the program: ports, routes, seed.
     fn environment(&self) -> &Environment;
 
@@ -55,15 +66,19 @@ pub trait Machine {
     /// CPU the program runs on: the packet's queue.
     fn cpu(&self) -> u32;
 
+    /// Number of the packet, counted from 0 over all captures.
+    fn packet(&self) -> u64;
+
     /// Arrival of the packet, in nanoseconds since the epoch.
     fn now_ns(&self) -> u64;
 
-    /// Next number of the packet's own random sequence, derived from (seed, packet number, call
-    /// number).
+    /// Next number of the packet's own random sequence: [`random`](super::random) of (seed,
+    /// packet number, number of the call counted from 0).
     fn random(&mut self) -> u32;
 
-    /// Notes where the packet is to be redirected; a later call replaces an earlier one.
-    fn redirect(&mut self, target: RedirectTarget);
+    /// Notes where the packet is to be redirected; a later call replaces an earlier one. `None`
+    /// forgets it (a lookup in a redirect map that found nothing).
+    fn redirect(&mut self, target: Option<RedirectTarget>);
 
     /// Hands bytes to the host.
     fn emit(&mut self, kind: EventKind, bytes: &[u8]);

@@ -1,11 +1,69 @@
 //! Helpers: what programs may call, in two parts that share nothing but ids.
 //!
-//! [`prototype`] is the table the verifier and the capability checks read: id, name, argument
-//! and return types, hooks. The bodies, written once over the small [`Machine`] trait, are what
-//! the reference and the engines run.
+//! [`prototype`] gives what the verifier and the capability checks read: id, name, argument and
+//! return types, hooks. [`call`] runs the bodies, written once over the small [`Machine`] trait
+//! for the reference and for the engines. Bodies behave as Linux 6.18 does for a test run in an
+//! empty network namespace; `tests/helpers_vs_kernel.rs` asks it.
+//!
+//! Bodies trust their arguments' types as the verifier proved them; an address or a map handle
+//! that is none all the same gives a [`TrapCause`].
 
+mod csum;
+mod event;
 mod machine;
+mod map;
+mod names;
+mod packet;
 mod prototype;
+mod redirect;
+mod table;
+mod time;
 
 pub use machine::{Machine, Window};
+pub use map::tail_call_target;
+pub use names::{id_by_name, name};
 pub use prototype::{Arg, Prototype, Return};
+pub use table::{PROTOTYPES, prototype};
+pub use time::random;
+
+use crate::run::TrapCause;
+
+/// Most tail calls in a row in one packet's run (`MAX_TAIL_CALL_CNT`); the next one falls
+/// through.
+pub const MAX_TAIL_CALLS: u32 = 33;
+
+/// Runs helper `id` with the registers r1 to r5, and gives r0.
+///
+/// `bpf_tail_call` is not here, since it does not return: engines jump themselves, to what
+/// [`tail_call_target`] says.
+///
+/// # Errors
+/// [`TrapCause::BadHelper`] if the helper has no body; what the machine's memory and maps give
+/// for addresses and handles that are none.
+#[inline]
+pub fn call<M: Machine>(id: u32, machine: &mut M, args: [u64; 5]) -> Result<u64, TrapCause> {
+    match id {
+        1 => map::lookup(machine, args),
+        2 => map::update(machine, args),
+        3 => map::delete(machine, args),
+        5 | 125 | 160 | 208 => Ok(machine.now_ns()),
+        6 => event::trace_printk(machine, args),
+        7 => Ok(u64::from(machine.random())),
+        8 => Ok(u64::from(machine.cpu())),
+        23 => Ok(redirect::redirect(machine, args)),
+        25 => event::perf_event_output(machine, args),
+        28 => csum::csum_diff(machine, args),
+        // All CPUs of a NIC are near its memory.
+        42 => Ok(0),
+        44 => Ok(packet::adjust_head(machine, args)),
+        51 => redirect::redirect_map(machine, args),
+        54 => Ok(packet::adjust_meta(machine, args)),
+        65 => Ok(packet::adjust_tail(machine, args)),
+        118 => Ok(time::jiffies64(machine.now_ns())),
+        188 => Ok(packet::buff_len(machine)),
+        189 => packet::load_bytes(machine, args),
+        190 => packet::store_bytes(machine, args),
+        195 => map::lookup_percpu(machine, args),
+        id => Err(TrapCause::BadHelper { id }),
+    }
+}

@@ -1,4 +1,4 @@
-//! What the verifier must know of a helper.
+//! What the verifier must know of a helper: the types, and the table.
 
 use crate::Hook;
 
@@ -21,6 +21,10 @@ pub struct Prototype {
     pub gpl_only: bool,
     /// May move or change the packet, so that packet pointers become invalid.
     pub changes_packet: bool,
+    /// Whether memory arguments may point into the packet.
+    pub packet_args: bool,
+    /// Whether the body exists; a helper that is only known (callbacks) is refused by name.
+    pub modelled: bool,
 }
 
 /// Type of a helper's argument.
@@ -44,6 +48,8 @@ pub enum Arg {
     MemOrNull,
     /// Writable memory that the helper fills; its length is the next argument.
     UninitMem,
+    /// Readable and writable, initialised memory; its length is the next argument.
+    MemRw,
     /// Readable and writable memory of so many bytes.
     FixedMem(u32),
     /// Length of the memory of the argument before; not 0.

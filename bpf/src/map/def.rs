@@ -27,6 +27,24 @@ pub struct MapDef {
     pub slots: Vec<InitialSlot>,
 }
 
+impl MapDef {
+    /// A definition with this name and type, and every size 0.
+    pub fn new(name: &str, kind: MapType) -> MapDef {
+        MapDef {
+            name: name.to_owned(),
+            kind,
+            key_size: 0,
+            value_size: 0,
+            max_entries: 0,
+            flags: 0,
+            data: None,
+            initial: None,
+            inner: None,
+            slots: Vec::new(),
+        }
+    }
+}
+
 /// A slot of a prog_array or map-in-map that the object itself fills.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InitialSlot {

@@ -1,31 +1,120 @@
 //! [`Memory`]: the bytes a map's state lies in.
 #![expect(
     unsafe_code,
-    reason = "map memory is shared by threads and reached by native code"
+    reason = "map memory is shared by threads and processes and reached by native code"
 )]
 
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
-/// A block of zeroed bytes at a fixed address, aligned to 8, shared by all who hold the map.
+/// Alignment of the first byte: a cache line.
+const ALIGN: usize = 64;
+
+/// A block of bytes, zero at first, at a fixed address aligned to 64, shared by all who hold the
+/// map.
 ///
 /// Every access is a relaxed atomic of its width where it is aligned, and bytewise where it is
 /// not, so that threads can never see undefined behaviour, only races that the program has.
+/// Pages that nobody touched cost nothing.
+///
+/// ```
+/// let memory = bpf::map::Memory::private(16).unwrap();
+/// memory.store(4, 4, 0xdead_beef).unwrap();
+/// assert_eq!(memory.load(4, 2), Some(0xbeef));
+/// assert_eq!(memory.load(14, 4), None); // outside
+/// ```
 pub struct Memory {
-    words: Box<[AtomicU64]>,
+    /// First byte of the block, aligned to 64.
+    base: NonNull<u8>,
     len: usize,
+    backing: Backing,
 }
+
+/// Who gave the block, and so how it is given back.
+#[derive(Clone, Copy)]
+enum Backing {
+    Private(Layout),
+    Shared(usize),
+}
+
+// SAFETY: the block has a fixed address and is only reached through atomics (or by native code,
+// which is the caller's concern); nothing in it belongs to a thread.
+unsafe impl Send for Memory {}
+// SAFETY: as above: shared references only give atomic access.
+unsafe impl Sync for Memory {}
 
 impl std::fmt::Debug for Memory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Memory({} bytes)", self.len)
+        let kind = match self.backing {
+            Backing::Private(_) => "private",
+            Backing::Shared(_) => "shared",
+        };
+        write!(f, "Memory({} bytes, {kind})", self.len)
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        match self.backing {
+            Backing::Private(layout) => {
+                // SAFETY: `base` came from `alloc_zeroed` with this layout.
+                unsafe { dealloc(self.base.as_ptr(), layout) }
+            }
+            Backing::Shared(bytes) => {
+                // SAFETY: `base` is a mapping of `bytes` bytes that nobody else unmaps. That it
+                // fails cannot be helped here.
+                let _ = unsafe { libc::munmap(self.base.as_ptr().cast(), bytes) };
+            }
+        }
     }
 }
 
 impl Memory {
-    /// `len` zero bytes.
-    pub fn new(len: usize) -> Memory {
-        let words = (0..len.div_ceil(8)).map(|_| AtomicU64::new(0)).collect();
-        Memory { words, len }
+    /// `len` zero bytes of this process. `None` if the system does not give so many.
+    pub fn private(len: usize) -> Option<Memory> {
+        let bytes = len.max(1).checked_next_multiple_of(ALIGN)?;
+        let layout = Layout::from_size_align(bytes, ALIGN).ok()?;
+        // SAFETY: the layout has a size above 0.
+        let base = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        Some(Memory {
+            base,
+            len,
+            backing: Backing::Private(layout),
+        })
+    }
+
+    /// `len` zero bytes that stay shared with processes forked later (an anonymous shared
+    /// mapping, at the same address in them). `None` if the system does not give so many.
+    pub fn shared(len: usize) -> Option<Memory> {
+        let bytes = len.max(1).checked_next_multiple_of(ALIGN)?;
+        // SAFETY: a new anonymous mapping touches no memory that exists.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return None;
+        }
+        Some(Memory {
+            base: NonNull::new(base.cast())?,
+            len,
+            backing: Backing::Shared(bytes),
+        })
+    }
+
+    /// A new block of the same length and kind (private or shared), all zero.
+    pub fn another(&self) -> Option<Memory> {
+        match self.backing {
+            Backing::Private(_) => Memory::private(self.len),
+            Backing::Shared(_) => Memory::shared(self.len),
+        }
     }
 
     /// Length in bytes.
@@ -38,64 +127,299 @@ impl Memory {
         self.len == 0
     }
 
-    /// Address of the first byte, for native code.
+    /// Whether processes forked later share it.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.backing, Backing::Shared(_))
+    }
+
+    /// Address of the first byte, for native code; a multiple of 64.
     pub fn address(&self) -> u64 {
-        self.words.as_ptr() as u64
+        self.base.as_ptr() as u64
+    }
+
+    /// Whether `size` bytes at `offset` lie inside.
+    fn holds(&self, offset: usize, size: usize) -> bool {
+        offset.checked_add(size).is_some_and(|end| end <= self.len)
+    }
+
+    /// The byte at `offset`; the first one if that is outside.
+    fn byte(&self, offset: usize) -> &AtomicU8 {
+        let offset = if offset < self.len { offset } else { 0 };
+        // SAFETY: offset is below the length of the block (which is never smaller than 64).
+        let at = unsafe { self.base.add(offset) };
+        // SAFETY: in bounds; all access to these bytes is atomic.
+        unsafe { at.cast::<AtomicU8>().as_ref() }
+    }
+
+    /// The aligned 4 bytes at `offset`; `None` outside or unaligned.
+    pub fn atomic32(&self, offset: usize) -> Option<&AtomicU32> {
+        if !offset.is_multiple_of(4) || !self.holds(offset, 4) {
+            return None;
+        }
+        // SAFETY: in bounds by the check above.
+        let at = unsafe { self.base.add(offset) };
+        // SAFETY: in bounds, aligned to 4 as the block is to 64; all access is atomic.
+        Some(unsafe { at.cast::<AtomicU32>().as_ref() })
+    }
+
+    /// The aligned 8 bytes at `offset`; `None` outside or unaligned.
+    pub fn atomic64(&self, offset: usize) -> Option<&AtomicU64> {
+        if !offset.is_multiple_of(8) || !self.holds(offset, 8) {
+            return None;
+        }
+        // SAFETY: in bounds by the check above.
+        let at = unsafe { self.base.add(offset) };
+        // SAFETY: in bounds, aligned to 8 as the block is to 64; all access is atomic.
+        Some(unsafe { at.cast::<AtomicU64>().as_ref() })
+    }
+
+    /// The aligned 2 bytes at `offset`; `None` outside or unaligned.
+    fn atomic16(&self, offset: usize) -> Option<&AtomicU16> {
+        if !offset.is_multiple_of(2) || !self.holds(offset, 2) {
+            return None;
+        }
+        // SAFETY: in bounds by the check above.
+        let at = unsafe { self.base.add(offset) };
+        // SAFETY: in bounds, aligned to 2 as the block is to 64; all access is atomic.
+        Some(unsafe { at.cast::<AtomicU16>().as_ref() })
+    }
+
+    /// A word of a map's own bookkeeping. A corrupted link (buggy native code wrote it) leads to
+    /// word 0 rather than out of the block.
+    pub(super) fn word(&self, offset: usize) -> &AtomicU32 {
+        let offset = if self.holds(offset, 4) {
+            offset & !3
+        } else {
+            0
+        };
+        // SAFETY: in bounds: inside by the check, or the first of at least 64 bytes.
+        let at = unsafe { self.base.add(offset) };
+        // SAFETY: in bounds and aligned to 4; all access is atomic.
+        unsafe { at.cast::<AtomicU32>().as_ref() }
     }
 
     /// Loads 1, 2, 4 or 8 bytes, little-endian and zero-extended; `None` outside the memory or
     /// for another size.
     pub fn load(&self, offset: usize, size: usize) -> Option<u64> {
-        if offset.checked_add(size)? > self.len {
+        if !matches!(size, 1 | 2 | 4 | 8) || !self.holds(offset, size) {
             return None;
         }
-        // SAFETY: offset + size <= len, so the address lies in the boxed words.
-        let at = unsafe { self.words.as_ptr().cast::<u8>().add(offset) };
-        if !offset.is_multiple_of(size.max(1)) {
-            let mut value = 0;
-            for i in 0..size {
-                value |= self.load(offset + i, 1)? << (8 * i);
-            }
+        if !offset.is_multiple_of(size) {
+            let value = (0..size).rev().fold(0, |value, i| {
+                value << 8 | u64::from(self.byte(offset + i).load(Ordering::Relaxed))
+            });
             return Some(value);
         }
         Some(match size {
-            // SAFETY: in bounds; all access to these bytes is atomic.
-            1 => u64::from(unsafe { &*at.cast::<AtomicU8>() }.load(Ordering::Relaxed)),
-            // SAFETY: in bounds and aligned to 2 (the block is aligned to 8).
-            2 => u64::from(unsafe { &*at.cast::<AtomicU16>() }.load(Ordering::Relaxed)),
-            // SAFETY: in bounds and aligned to 4.
-            4 => u64::from(unsafe { &*at.cast::<AtomicU32>() }.load(Ordering::Relaxed)),
-            // SAFETY: in bounds and aligned to 8.
-            8 => unsafe { &*at.cast::<AtomicU64>() }.load(Ordering::Relaxed),
-            _ => return None,
+            1 => u64::from(self.byte(offset).load(Ordering::Relaxed)),
+            2 => u64::from(self.atomic16(offset)?.load(Ordering::Relaxed)),
+            4 => u64::from(self.atomic32(offset)?.load(Ordering::Relaxed)),
+            _ => self.atomic64(offset)?.load(Ordering::Relaxed),
         })
     }
 
     /// Stores the lower 1, 2, 4 or 8 bytes of `value`, little-endian; `None` outside the memory
     /// or for another size.
     pub fn store(&self, offset: usize, size: usize, value: u64) -> Option<()> {
-        if offset.checked_add(size)? > self.len {
+        if !matches!(size, 1 | 2 | 4 | 8) || !self.holds(offset, size) {
             return None;
         }
-        // SAFETY: offset + size <= len, so the address lies in the boxed words.
-        let at = unsafe { self.words.as_ptr().cast::<u8>().add(offset) };
-        if !offset.is_multiple_of(size.max(1)) {
+        if !offset.is_multiple_of(size) {
             for i in 0..size {
-                self.store(offset + i, 1, value >> (8 * i))?;
+                self.byte(offset + i)
+                    .store((value >> (8 * i)) as u8, Ordering::Relaxed);
             }
             return Some(());
         }
         match size {
-            // SAFETY: in bounds; all access to these bytes is atomic.
-            1 => unsafe { &*at.cast::<AtomicU8>() }.store(value as u8, Ordering::Relaxed),
-            // SAFETY: in bounds and aligned to 2 (the block is aligned to 8).
-            2 => unsafe { &*at.cast::<AtomicU16>() }.store(value as u16, Ordering::Relaxed),
-            // SAFETY: in bounds and aligned to 4.
-            4 => unsafe { &*at.cast::<AtomicU32>() }.store(value as u32, Ordering::Relaxed),
-            // SAFETY: in bounds and aligned to 8.
-            8 => unsafe { &*at.cast::<AtomicU64>() }.store(value, Ordering::Relaxed),
-            _ => return None,
+            1 => self.byte(offset).store(value as u8, Ordering::Relaxed),
+            2 => self
+                .atomic16(offset)?
+                .store(value as u16, Ordering::Relaxed),
+            4 => self
+                .atomic32(offset)?
+                .store(value as u32, Ordering::Relaxed),
+            _ => self.atomic64(offset)?.store(value, Ordering::Relaxed),
         }
         Some(())
+    }
+
+    /// Copies bytes out; `None`, with nothing copied, if they are not all inside.
+    pub fn read(&self, mut offset: usize, mut into: &mut [u8]) -> Option<()> {
+        if !self.holds(offset, into.len()) {
+            return None;
+        }
+        while !into.is_empty() {
+            let size = piece(offset, into.len());
+            let (head, rest) = into.split_at_mut(size);
+            head.copy_from_slice(&self.load(offset, size)?.to_le_bytes()[..size]);
+            into = rest;
+            offset += size;
+        }
+        Some(())
+    }
+
+    /// Copies bytes in; `None`, with nothing copied, if they do not fit inside.
+    pub fn write(&self, mut offset: usize, mut from: &[u8]) -> Option<()> {
+        if !self.holds(offset, from.len()) {
+            return None;
+        }
+        while !from.is_empty() {
+            let size = piece(offset, from.len());
+            let (head, rest) = from.split_at(size);
+            let mut word = [0; 8];
+            word[..size].copy_from_slice(head);
+            self.store(offset, size, u64::from_le_bytes(word))?;
+            from = rest;
+            offset += size;
+        }
+        Some(())
+    }
+
+    /// Whether the bytes at `offset` equal `bytes`; false if they are not all inside.
+    pub fn equals(&self, mut offset: usize, mut bytes: &[u8]) -> bool {
+        if !self.holds(offset, bytes.len()) {
+            return false;
+        }
+        while !bytes.is_empty() {
+            let size = piece(offset, bytes.len());
+            let (head, rest) = bytes.split_at(size);
+            let mut word = [0; 8];
+            word[..size].copy_from_slice(head);
+            if self.load(offset, size) != Some(u64::from_le_bytes(word)) {
+                return false;
+            }
+            bytes = rest;
+            offset += size;
+        }
+        true
+    }
+
+    /// Sets `len` bytes at `offset` to zero; `None`, with nothing set, if they are not all
+    /// inside.
+    pub fn zero(&self, mut offset: usize, len: usize) -> Option<()> {
+        if !self.holds(offset, len) {
+            return None;
+        }
+        let end = offset + len;
+        while offset < end {
+            let size = piece(offset, end - offset);
+            self.store(offset, size, 0)?;
+            offset += size;
+        }
+        Some(())
+    }
+
+    /// Makes all bytes those of `other`; `None`, with nothing copied, if the lengths differ.
+    /// Words that are equal already are not written, so that untouched pages stay untouched.
+    pub fn copy_from(&self, other: &Memory) -> Option<()> {
+        (self.len == other.len).then_some(())?;
+        self.copy_range_from(other, 0, self.len)
+    }
+
+    /// Makes the bytes from `start` to `end` those of `other` at the same place; `None`, with
+    /// nothing copied, if one of them is shorter.
+    pub fn copy_range_from(&self, other: &Memory, start: usize, end: usize) -> Option<()> {
+        let len = end.checked_sub(start)?;
+        if !self.holds(start, len) || !other.holds(start, len) {
+            return None;
+        }
+        let mut offset = start;
+        while offset < end {
+            let size = piece(offset, end - offset);
+            let value = other.load(offset, size)?;
+            if self.load(offset, size)? != value {
+                self.store(offset, size, value)?;
+            }
+            offset += size;
+        }
+        Some(())
+    }
+
+    /// A private copy as of now; `None` if the system has no memory for it.
+    pub fn snapshot(&self) -> Option<Memory> {
+        let copy = Memory::private(self.len)?;
+        copy.copy_from(self)?;
+        Some(copy)
+    }
+}
+
+/// Size of the next piece of a copy at `offset` with `left` bytes to go: as wide as alignment
+/// and rest allow.
+fn piece(offset: usize, left: usize) -> usize {
+    match left {
+        8.. if offset.is_multiple_of(8) => 8,
+        4.. if offset.is_multiple_of(4) => 4,
+        2.. if offset.is_multiple_of(2) => 2,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn access_at_every_offset_and_size_agrees_with_bytes() {
+        for memory in [Memory::private(40).unwrap(), Memory::shared(40).unwrap()] {
+            let bytes: Vec<u8> = (0..40u8).map(|i| i.wrapping_mul(7)).collect();
+            memory.write(0, &bytes).unwrap();
+            for size in [1, 2, 4, 8] {
+                for offset in 0..=40 - size {
+                    let mut word = [0; 8];
+                    word[..size].copy_from_slice(&bytes[offset..offset + size]);
+                    assert_eq!(memory.load(offset, size), Some(u64::from_le_bytes(word)));
+                }
+            }
+            assert!(memory.equals(3, &bytes[3..33]));
+            assert!(!memory.equals(3, &bytes[4..33]));
+            memory.store(13, 8, u64::MAX).unwrap();
+            let mut out = [0; 10];
+            memory.read(12, &mut out).unwrap();
+            assert_eq!(out[0], bytes[12]);
+            assert_eq!(out[1..9], [0xff; 8]);
+            assert_eq!(out[9], bytes[21]);
+        }
+    }
+
+    #[test]
+    fn nothing_outside_is_reached() {
+        let memory = Memory::private(12).unwrap();
+        for (offset, size) in [(12, 1), (11, 2), (9, 4), (5, 8), (usize::MAX, 8)] {
+            assert_eq!(memory.load(offset, size), None);
+            assert_eq!(memory.store(offset, size, 1), None);
+        }
+        assert_eq!(memory.load(0, 3), None);
+        assert_eq!(memory.write(8, &[1; 5]), None);
+        assert!(memory.atomic64(8).is_none());
+        assert!(memory.atomic32(6).is_none());
+        assert!(Memory::private(usize::MAX).is_none());
+    }
+
+    #[test]
+    fn a_snapshot_keeps_and_restores() {
+        let memory = Memory::shared(100).unwrap();
+        memory.write(90, b"0123456789").unwrap();
+        let copy = memory.snapshot().unwrap();
+        memory.zero(0, 100).unwrap();
+        assert!(copy.equals(90, b"0123456789"));
+        memory.copy_from(&copy).unwrap();
+        assert!(memory.equals(90, b"0123456789"));
+    }
+
+    #[test]
+    fn shared_memory_is_seen_by_a_forked_process() {
+        let memory = Memory::shared(64).unwrap();
+        // SAFETY: the child only stores to the mapping and leaves without unwinding.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            memory.store(8, 8, 42);
+            // SAFETY: ends the child at once.
+            unsafe { libc::_exit(0) };
+        }
+        let mut status = 0;
+        // SAFETY: waits for the child made above.
+        unsafe { libc::waitpid(child, &raw mut status, 0) };
+        assert_eq!(memory.load(8, 8), Some(42));
     }
 }

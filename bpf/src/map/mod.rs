@@ -9,10 +9,22 @@
 //! several queues at once. The host (loader, test, user) reads and writes whole elements, and
 //! for per-CPU maps the values of all CPUs.
 
+mod array;
 mod def;
+mod errno;
+mod limits;
 mod memory;
 mod runtime;
+mod seqlock;
+mod set;
+mod slots;
+mod table;
 
+pub use array::ArrayLayout;
 pub use def::{DataSection, InitialSlot, MapDef, MapType, SlotValue};
+pub use errno::{Errno, to_r0};
 pub use memory::Memory;
-pub use runtime::{Errno, Map, MapError, MapId, MapSet, ValueAt};
+pub use runtime::{Map, MapError, MapId, Placement, UpdateFlags, ValueAt};
+pub use set::MapSet;
+
+use runtime::{HEADER, index_of};

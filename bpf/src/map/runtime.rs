@@ -1,64 +1,17 @@
 //! A map at run time.
 
-use std::sync::Arc;
+use super::array::ArrayLayout;
+use super::seqlock;
+use super::slots::Slots;
+use super::table::{Table, TableShape};
+use super::{Errno, MapDef, MapType, Memory};
 
-use super::{MapDef, MapType, Memory};
+/// Bytes before the first structure in every map's memory: version and counters.
+pub(super) const HEADER: usize = 64;
 
-/// Index of a map in a [`MapSet`]: the object's maps by their index in the program's map list,
-/// then maps that only map-in-map slots name.
+/// Index of a map in a [`MapSet`](super::MapSet): the object's maps by their index in the
+/// program's map list, then maps that only map-in-map slots name.
 pub type MapId = usize;
-
-/// The negative error numbers of Linux that maps and helpers give to programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the names of errno(3)")]
-pub enum Errno {
-    #[error("ENOENT")]
-    Enoent,
-    #[error("E2BIG")]
-    E2big,
-    #[error("ENOMEM")]
-    Enomem,
-    #[error("EBUSY")]
-    Ebusy,
-    #[error("EEXIST")]
-    Eexist,
-    #[error("EINVAL")]
-    Einval,
-    #[error("ENOSPC")]
-    Enospc,
-    #[error("EPERM")]
-    Eperm,
-    #[error("EFAULT")]
-    Efault,
-    #[error("EAGAIN")]
-    Eagain,
-    #[error("EOPNOTSUPP")]
-    Eopnotsupp,
-}
-
-impl Errno {
-    /// The number in asm-generic/errno.h, positive.
-    pub const fn number(self) -> i64 {
-        match self {
-            Errno::Eperm => 1,
-            Errno::Enoent => 2,
-            Errno::E2big => 7,
-            Errno::Eagain => 11,
-            Errno::Enomem => 12,
-            Errno::Efault => 14,
-            Errno::Ebusy => 16,
-            Errno::Eexist => 17,
-            Errno::Einval => 22,
-            Errno::Enospc => 28,
-            Errno::Eopnotsupp => 95,
-        }
-    }
-
-    /// What a program finds in r0.
-    pub const fn to_r0(self) -> u64 {
-        (-self.number()) as u64
-    }
-}
 
 /// Why a map cannot be created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -89,9 +42,17 @@ pub enum MapError {
         /// Map name.
         name: String,
         /// Bytes it needs.
-        bytes: u64,
+        bytes: u128,
         /// The limit.
-        limit: u64,
+        limit: u128,
+    },
+    /// The system has no memory for it.
+    #[error("map {name} needs {bytes} bytes, which the system does not give")]
+    OutOfMemory {
+        /// Map name.
+        name: String,
+        /// Bytes it needs.
+        bytes: usize,
     },
 }
 
@@ -99,31 +60,168 @@ pub enum MapError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ValueAt(pub usize);
 
+/// What an update does with a key that is there, or is not (`BPF_ANY`, `BPF_NOEXIST`,
+/// `BPF_EXIST`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateFlags {
+    /// Sets the value in either case.
+    Any,
+    /// Only a key that is not there: else EEXIST.
+    NoExist,
+    /// Only a key that is there: else ENOENT.
+    Exist,
+}
+
+impl UpdateFlags {
+    /// Reads a helper's or system call's flags.
+    ///
+    /// # Errors
+    /// [`Errno::Einval`] for any other value; so also for `BPF_F_LOCK`, since no value is known
+    /// to hold a spin lock.
+    pub const fn new(flags: u64) -> Result<UpdateFlags, Errno> {
+        match flags {
+            0 => Ok(UpdateFlags::Any),
+            1 => Ok(UpdateFlags::NoExist),
+            2 => Ok(UpdateFlags::Exist),
+            _ => Err(Errno::Einval),
+        }
+    }
+}
+
+/// A key of 4 bytes as an index.
+#[inline]
+pub(super) fn index_of(key: &[u8]) -> Option<u32> {
+    Some(u32::from_le_bytes(key.try_into().ok()?))
+}
+
+/// Where a map's memory comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Placement {
+    /// Memory of this process.
+    #[default]
+    Private,
+    /// Memory shared with processes forked later.
+    Shared,
+}
+
+/// How the map's state lies in its memory.
+#[derive(Clone, Copy, Debug)]
+enum Layout {
+    Array(ArrayLayout),
+    Table(Table),
+    Slots(Slots),
+}
+
 /// One map at run time; shared by all queues.
+///
+/// A program's side of it is [`lookup`](Map::lookup), [`update`](Map::update),
+/// [`delete`](Map::delete) and what suits its type; the host's side are the methods that begin
+/// with `host_`, which behave as bpf(2) does.
+///
+/// ```
+/// use bpf::map::{Map, MapDef, MapType, Errno};
+/// let def = MapDef { key_size: 4, value_size: 8, max_entries: 1, ..MapDef::new("flows", MapType::Hash) };
+/// let map = Map::new(&def, 1)?;
+/// map.update(&[1, 0, 0, 0], &7u64.to_le_bytes(), 0, 0).unwrap();
+/// let at = map.lookup(&[1, 0, 0, 0], 0).unwrap();
+/// assert_eq!(map.memory().load(at.0, 8), Some(7));
+/// assert_eq!(map.update(&[2, 0, 0, 0], &[0; 8], 0, 0), Err(Errno::E2big));
+/// # Ok::<(), bpf::map::MapError>(())
+/// ```
 #[derive(Debug)]
 pub struct Map {
     def: MapDef,
+    cpus: u32,
     memory: Memory,
+    layout: Layout,
 }
 
 impl Map {
-    /// A new map for `cpus` CPUs (queues).
+    /// Most bytes one map may take (a limit of nicbed's own; Linux takes what memory there is).
+    pub const MAX_BYTES: u128 = 1 << 32;
+
+    /// A new map for `cpus` CPUs (queues), in private memory.
     ///
     /// # Errors
-    /// [`MapError`] if the type is not modelled or a size is outside what the kernel takes.
+    /// [`MapError`] if the type is not modelled, a size is outside what the kernel takes, or
+    /// there is no memory for it.
     pub fn new(def: &MapDef, cpus: u32) -> Result<Map, MapError> {
-        let _ = cpus;
-        if def.kind != MapType::Array {
-            return Err(MapError::Type {
+        Map::placed(def, cpus, Placement::Private)
+    }
+
+    /// A new map for `cpus` CPUs (queues), in memory of the given kind.
+    ///
+    /// # Errors
+    /// As [`Map::new`].
+    pub fn placed(def: &MapDef, cpus: u32, placement: Placement) -> Result<Map, MapError> {
+        super::limits::check(def)?;
+        let cpus = cpus.max(1);
+        let table = |percpu, evicts| {
+            let (table, bytes) = Table::new(TableShape {
+                key_size: def.key_size,
+                value_size: def.value_size,
+                max_entries: def.max_entries,
+                cpus,
+                percpu,
+                evicts,
+            });
+            (Layout::Table(table), bytes)
+        };
+        let (layout, bytes) = match def.kind {
+            MapType::Array | MapType::PercpuArray => {
+                let (array, bytes) = ArrayLayout::new(
+                    def.value_size,
+                    def.max_entries,
+                    def.kind.is_percpu().then_some(cpus),
+                );
+                (Layout::Array(array), bytes)
+            }
+            MapType::Hash | MapType::DevmapHash | MapType::HashOfMaps => table(false, false),
+            MapType::PercpuHash => table(true, false),
+            MapType::LruHash => table(false, true),
+            MapType::LruPercpuHash => table(true, true),
+            MapType::ProgArray
+            | MapType::PerfEventArray
+            | MapType::ArrayOfMaps
+            | MapType::Devmap
+            | MapType::Cpumap
+            | MapType::Xskmap => {
+                let (slots, bytes) = Slots::new(def.kind, def.value_size, def.max_entries);
+                (Layout::Slots(slots), bytes)
+            }
+            kind => {
+                return Err(MapError::Type {
+                    name: def.name.clone(),
+                    kind,
+                });
+            }
+        };
+        if bytes > Map::MAX_BYTES {
+            return Err(MapError::Memory {
                 name: def.name.clone(),
-                kind: def.kind,
+                bytes,
+                limit: Map::MAX_BYTES,
             });
         }
-        let stride = def.value_size.next_multiple_of(8) as usize;
-        Ok(Map {
-            memory: Memory::new(stride * def.max_entries as usize),
+        let memory = match placement {
+            Placement::Private => Memory::private(bytes as usize),
+            Placement::Shared => Memory::shared(bytes as usize),
+        }
+        .ok_or_else(|| MapError::OutOfMemory {
+            name: def.name.clone(),
+            bytes: bytes as usize,
+        })?;
+        let map = Map {
             def: def.clone(),
-        })
+            cpus,
+            memory,
+            layout,
+        };
+        if let (Some(initial), Layout::Array(array)) = (&def.initial, map.layout) {
+            let size = initial.len().min(def.value_size as usize);
+            map.memory.write(array.base, &initial[..size]);
+        }
+        Ok(map)
     }
 
     /// What the object declares of it.
@@ -131,55 +229,126 @@ impl Map {
         &self.def
     }
 
+    /// Type.
+    pub fn kind(&self) -> MapType {
+        self.def.kind
+    }
+
+    /// CPUs (queues) that may use it.
+    pub fn cpus(&self) -> u32 {
+        self.cpus
+    }
+
     /// The bytes its state lies in.
     pub fn memory(&self) -> &Memory {
         &self.memory
     }
 
-    /// Program side: where the value of `key` lies for `cpu`, if it is present.
+    /// Where elements lie, if it is an array: for engines that inline lookups.
+    pub fn array(&self) -> Option<&ArrayLayout> {
+        match &self.layout {
+            Layout::Array(array) => Some(array),
+            Layout::Table(_) | Layout::Slots(_) => None,
+        }
+    }
+
+    /// Program side: where the value of `key` lies for `cpu`, if it is present. In an LRU map
+    /// this counts as a use. `None` for types without values of their own (map-in-map:
+    /// [`Map::inner`]).
+    #[inline]
     pub fn lookup(&self, key: &[u8], cpu: u32) -> Option<ValueAt> {
-        let _ = cpu;
-        let index = u32::from_le_bytes(key.try_into().ok()?);
-        (index < self.def.max_entries)
-            .then(|| ValueAt(self.def.value_size.next_multiple_of(8) as usize * index as usize))
-    }
-}
-
-/// The maps of a running program set.
-#[derive(Clone, Debug, Default)]
-pub struct MapSet {
-    maps: Vec<Arc<Map>>,
-}
-
-impl MapSet {
-    /// A set without maps.
-    pub fn new() -> MapSet {
-        MapSet::default()
+        match &self.layout {
+            Layout::Array(array) => array.at(index_of(key)?, cpu),
+            Layout::Table(table) => table.lookup(&self.memory, key, cpu),
+            Layout::Slots(slots) => slots.get(&self.memory, index_of(key)?),
+        }
     }
 
-    /// Adds a map; its id is the number of maps there were.
-    pub fn push(&mut self, map: Map) -> MapId {
-        self.maps.push(Arc::new(map));
-        self.maps.len() - 1
+    /// Program side: sets the value of `key` for `cpu`.
+    ///
+    /// # Errors
+    /// As Linux: EINVAL for flags, EEXIST, ENOENT, E2BIG for an index outside or a full map.
+    pub fn update(&self, key: &[u8], value: &[u8], flags: u64, cpu: u32) -> Result<(), Errno> {
+        match &self.layout {
+            Layout::Array(array) => {
+                array.update(&self.memory, key, value, UpdateFlags::new(flags)?, cpu)
+            }
+            Layout::Table(table) => {
+                let flags = UpdateFlags::new(flags)?;
+                table.update(&self.memory, key, value, flags, cpu, false, Errno::E2big)
+            }
+            Layout::Slots(slots) => slots.update(&self.memory, key, value, flags),
+        }
     }
 
-    /// The map with this id.
-    pub fn get(&self, id: MapId) -> Option<&Arc<Map>> {
-        self.maps.get(id)
+    /// Program side: takes `key` away.
+    ///
+    /// # Errors
+    /// As Linux: ENOENT; EINVAL for arrays, whose elements stay.
+    pub fn delete(&self, key: &[u8]) -> Result<(), Errno> {
+        match &self.layout {
+            Layout::Array(_) => Err(Errno::Einval),
+            Layout::Table(table) => table.delete(&self.memory, key),
+            Layout::Slots(slots) => slots.delete(&self.memory, key),
+        }
     }
 
-    /// All maps in order of id.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Map>> {
-        self.maps.iter()
+    /// The program in slot `index` of a prog_array, by the number it was filled with.
+    #[inline]
+    pub fn program(&self, index: u32) -> Option<u32> {
+        match &self.layout {
+            Layout::Slots(slots) if self.def.kind == MapType::ProgArray => {
+                slots.number(&self.memory, index)
+            }
+            _ => None,
+        }
     }
 
-    /// How many maps there are.
-    pub fn len(&self) -> usize {
-        self.maps.len()
+    /// The map that `key` names in a map-in-map.
+    #[inline]
+    pub fn inner(&self, key: &[u8]) -> Option<MapId> {
+        let number = match (&self.layout, self.def.kind) {
+            (Layout::Slots(slots), MapType::ArrayOfMaps) => {
+                slots.number(&self.memory, index_of(key)?)?
+            }
+            (Layout::Table(table), MapType::HashOfMaps) => {
+                let at = table.lookup(&self.memory, key, 0)?;
+                self.memory.load(at.0, 4)? as u32
+            }
+            _ => return None,
+        };
+        Some(number as MapId)
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.maps.is_empty()
+    /// Whether a devmap, devmap_hash, cpumap or xskmap has a target under `key`.
+    #[inline]
+    pub fn has_target(&self, key: u32) -> bool {
+        match &self.layout {
+            Layout::Slots(slots) => slots.get(&self.memory, key).is_some(),
+            Layout::Table(table) => table.peek(&self.memory, &key.to_le_bytes(), 0).is_some(),
+            Layout::Array(_) => false,
+        }
+    }
+
+    /// Notes which packet `cpu` works on. Only LRU maps care, see [`Map::settle`].
+    #[inline]
+    pub fn set_packet(&self, cpu: u32, number: u64) {
+        if let Layout::Table(table) = &self.layout {
+            table.set_packet(&self.memory, cpu, number);
+        }
+    }
+
+    /// Brings the uses of an LRU map since packet `since` into the order of their packets, after
+    /// several queues used it side by side. Nothing else may use the map meanwhile.
+    pub fn settle(&self, since: u64) {
+        if let Layout::Table(table) = &self.layout {
+            table.settle(&self.memory, since);
+        }
+    }
+
+    /// Opens the map's lock after the process that held it is gone; its contents may then be
+    /// half changed and should be restored from a copy.
+    pub fn recover(&self) {
+        seqlock::force_open(&self.memory);
     }
 }
