@@ -366,18 +366,29 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A 32-bit immediate of an operation that wide: beyond the signed range only where no
-    /// sign extension gives it another meaning.
+    /// A 32-bit immediate of an operation that wide. A 64-bit operation sign-extends it: there
+    /// numbers from 2^31 on are refused, but for those of 64 bits that sign extension gives.
     pub(super) fn immediate(&mut self, width: Width) -> Parsed<i32> {
-        let start = self.peek();
-        let value = self.number("the immediate", i128::from(i32::MIN), i128::from(u32::MAX))?;
-        match (i32::try_from(value), width) {
-            (Ok(value), _) => Ok(value),
-            (Err(_), Width::W32) => Ok(value as u32 as i32),
-            (Err(_), Width::W64) => {
-                let at = start.map(|token| self.error_at(token, AsmErrorKind::SignExtended));
-                Err(at.unwrap_or_else(|| self.error(AsmErrorKind::SignExtended)))
-            }
+        let start = self.clone();
+        let value = self.number("the immediate", i64::MIN.into(), u64::MAX.into())?;
+        let extended = i32::try_from(value as i64);
+        match (
+            i32::try_from(value).or(extended),
+            u32::try_from(value),
+            width,
+        ) {
+            (Ok(value), _, _) => Ok(value),
+            (_, Ok(value), Width::W32) => Ok(value as i32),
+            (_, Ok(_), Width::W64) => Err(start.error(AsmErrorKind::SignExtended)),
+            (_, Err(_), _) => Err(start.error(AsmErrorKind::Range {
+                what: "the immediate",
+                min: i32::MIN.into(),
+                max: if width == Width::W32 {
+                    u32::MAX.into()
+                } else {
+                    i32::MAX.into()
+                },
+            })),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Bytes and texts that LLVM 19 made (`golden/ebpf.sh`), against the table.
+//! Bytes and texts that LLVM 19 made (`tests/golden/ebpf.sh`), against the table.
 
-use isa::ebpf::{NoSymbols, decode, encode, parse_asm, table};
+use isa::ebpf::{NoSymbols, Row, decode, encode, parse_asm, table};
 use std::collections::BTreeSet;
 
 struct Case {
@@ -11,7 +11,7 @@ struct Case {
 }
 
 fn cases() -> Vec<Case> {
-    let lines = include_str!("golden/ebpf.tsv").lines().enumerate();
+    let lines = include_str!("../golden/ebpf.tsv").lines().enumerate();
     lines
         .filter(|(_, line)| !line.starts_with('#'))
         .map(|(index, line)| {
@@ -88,7 +88,7 @@ fn every_row_that_llvm_has_a_text_for_is_there() {
         .collect();
     let missing: Vec<&str> = table()
         .iter()
-        .map(|row| row.mnemonic())
+        .map(Row::mnemonic)
         .filter(|name| !seen.contains(name))
         .collect();
     // Fields that only the kernel gives a meaning; LLVM prints what it prints for the plain form.

@@ -1,8 +1,9 @@
 //! Assembly in the kernel's and LLVM's form.
 
+use crate::rows::any_bytes;
 use isa::ebpf::{
-    Assembly, CallTarget, Field, Insn, MapDecl, NoSymbols, Section, Symbols, Wide, decode, encode,
-    parse_asm, parse_suite_asm, table,
+    Assembly, CallTarget, Insn, MapDecl, NoSymbols, Section, Symbols, Wide, decode, encode,
+    parse_asm, parse_suite_asm,
 };
 use proptest::prelude::*;
 use std::borrow::Cow;
@@ -403,6 +404,16 @@ fn errors_say_where_what_and_what_instead() {
 }
 
 #[test]
+fn immediates_may_be_written_as_the_operation_sees_them() {
+    let assembly =
+        assemble("r1 &= 0xfffffffffffffff0\nw1 = 0xfffffff0\n*(u32 *)(r1 + 0) = 0xffffffff");
+    assert_eq!(
+        texts(&assembly),
+        ["r1 &= -16", "w1 = -16", "*(u32 *)(r1 + 0) = -1"]
+    );
+}
+
+#[test]
 fn targets_out_of_reach_are_errors() {
     let far = format!("goto end\n{}end: exit\n", "r0 = 1\n".repeat(32768));
     let error = parse_asm(&far, &NoSymbols).unwrap_err();
@@ -419,31 +430,6 @@ fn targets_out_of_reach_are_errors() {
             long: true
         }
     );
-}
-
-/// Any instruction, as bytes.
-fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
-    let operands = (0..=10u8, 0..=10u8, any::<i16>(), any::<i32>(), any::<i32>());
-    (0..table().len(), operands).prop_map(|(row, (dst, src, offset, imm, next))| {
-        let row = &table()[row];
-        let pick = |field, operand| match field {
-            Field::Is(value) => value,
-            Field::Operand => operand,
-        };
-        let regs = pick(row.src(), src.into()) << 4 | pick(row.dst(), dst.into());
-        let mut bytes = vec![row.opcode(), regs as u8];
-        bytes.extend((pick(row.offset(), offset.into()) as i16).to_le_bytes());
-        bytes.extend(pick(row.imm(), imm).to_le_bytes());
-        if row.mnemonic().starts_with("lddw") {
-            bytes.extend([0; 4]);
-            let used = matches!(
-                row.mnemonic(),
-                "lddw" | "lddw_map_value" | "lddw_map_fd_value"
-            );
-            bytes.extend(if used { next } else { 0 }.to_le_bytes());
-        }
-        bytes
-    })
 }
 
 /// Pieces that come up in assembly, for texts that are almost right.
@@ -512,11 +498,8 @@ proptest! {
     #[test]
     fn what_is_printed_reads_back(parts in prop::collection::vec(any_bytes(), 1..20)) {
         let insns = decode(&parts.concat()).unwrap();
-        let text: String = insns
-            .iter()
-            .filter(|insn| **insn != Insn::WideTail)
-            .map(|insn| format!("{insn}\n"))
-            .collect();
+        let printed = insns.iter().filter(|insn| **insn != Insn::WideTail);
+        let text = printed.map(ToString::to_string).collect::<Vec<_>>().join("\n");
         let assembly = parse_asm(&text, &NoSymbols).unwrap();
         prop_assert_eq!(&assembly.insns, &insns, "{}", text);
         prop_assert_eq!(encode(&assembly.insns).unwrap(), parts.concat());
@@ -525,10 +508,8 @@ proptest! {
 
     #[test]
     fn any_text_is_assembled_or_refused(text in "\\PC{0,80}") {
-        for result in [parse_asm(&text, &Names), parse_suite_asm(&text)] {
-            if let Ok(assembly) = result {
-                encode(&assembly.insns).unwrap();
-            }
+        for assembly in [parse_asm(&text, &Names), parse_suite_asm(&text)].into_iter().flatten() {
+            encode(&assembly.insns).unwrap();
         }
     }
 
