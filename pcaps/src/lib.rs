@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 pub mod generate;
+pub mod info;
 mod linktype;
 pub mod read;
 pub mod write;
