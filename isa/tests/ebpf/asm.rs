@@ -173,11 +173,19 @@ fn numeric_labels_are_local() {
          if r1 == 0 goto 1f\n\
          goto 1b\n\
          1: exit\n\
-         goto 1b\n",
+         goto 1b\n\
+         1: goto 1b\n",
     );
     assert_eq!(
         texts(&assembly),
-        ["r0 = 1", "if r1 == 0 goto +1", "goto -3", "exit", "goto -2"]
+        [
+            "r0 = 1",
+            "if r1 == 0 goto +1",
+            "goto -3",
+            "exit",
+            "goto -2",
+            "goto -1"
+        ]
     );
 }
 
@@ -401,6 +409,22 @@ fn errors_say_where_what_and_what_instead() {
         let error = parse_asm(text, &NoSymbols).expect_err(text);
         assert_eq!(error.to_string(), expected, "{text}");
     }
+}
+
+#[test]
+fn brackets_make_a_name_a_map_even_where_a_label_has_it() {
+    let assembly = assemble("both: r1 = map[both] ll\nr2 = both ll\n");
+    assert_eq!(
+        texts(&assembly),
+        ["r1 = map[idx:0] ll", "r2 = subprog[-3] ll"]
+    );
+    assert_eq!(assembly.map_names, ["both"]);
+}
+
+#[test]
+fn a_text_ends_with_its_line() {
+    let assembly = assemble(".data\n.ascii \"never closed\n.text\nr1 = 5 ; five\n");
+    assert_eq!(texts(&assembly), ["r1 = 5"]);
 }
 
 #[test]

@@ -10,5 +10,6 @@ mod asm;
 mod clang;
 mod codec;
 mod golden;
+mod registry;
 mod rows;
 mod suite;
