@@ -1,5 +1,5 @@
-//! How fast a capture is read: `read_rate FILE [ROUNDS]`, best of the rounds for read(2) alone,
-//! by chunk, by chunk in place, and packet by packet. Run it in release mode.
+//! How fast a capture is read: `read_rate FILE [ROUNDS]`, best of the rounds for read(2) alone and
+//! for each way that the reader gives packets. Run it in release mode.
 #![expect(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -11,6 +11,7 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use pcaps::CaptureReader;
+use pcaps::rss::{DEFAULT_KEY, Rss};
 
 /// Reads the whole file once and gives a sum.
 type Pass<'a> = &'a dyn Fn() -> Result<u64, Box<dyn std::error::Error>>;
@@ -35,7 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         chunk.for_each(drop);
     }
     let packets = reader.packets();
-    let rows: [(&str, Pass<'_>); 4] = [
+    let rows: [(&str, Pass<'_>); 6] = [
         ("read(2) alone", &|| {
             let mut input = File::open(&file)?;
             let mut buffer = vec![0; 256 * 1024];
@@ -69,6 +70,31 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                         .wrapping_add(meta.arrival_ns ^ meta.offset)
                         .wrapping_add(u64::from(meta.original_len ^ meta.interface));
                 }
+            }
+            Ok(sum)
+        }),
+        ("chunk, and its queue of 8", &|| {
+            let rss = Rss::new(&DEFAULT_KEY, 8);
+            let mut reader = CaptureReader::open(&file)?;
+            let mut queues = [0; 8];
+            while let Some(chunk) = reader.chunk()? {
+                for record in chunk {
+                    if let Some(count) = queues.get_mut(rss.queue(record.data) as usize) {
+                        *count += 1u64;
+                    }
+                }
+            }
+            Ok(queues.iter().sum())
+        }),
+        ("take_chunk", &|| {
+            let mut reader = CaptureReader::open(&file)?;
+            let (mut memory, mut packets) = (Vec::new(), Vec::new());
+            let mut sum = 0;
+            while reader.take_chunk(&mut memory, &mut packets, usize::MAX)? {
+                sum += packets
+                    .iter()
+                    .map(|packet| packet.range.len() as u64)
+                    .sum::<u64>();
             }
             Ok(sum)
         }),

@@ -1,11 +1,14 @@
-//! Captures: reading, writing, generating.
+//! Captures: reading, writing, generating, and spreading over queues.
 //!
 //! Start with [`CaptureReader`], which reads pcap and pcapng from a path, standard input or any
 //! [`std::io::Read`], and lends packets out of its buffer.
 //!
-//! What belongs here: the capture formats and frames as bytes. What does not: what a program
-//! does with a frame (that is `bpf::run` and the engines), and which queue of a NIC it meets.
-//! This crate depends on no other of the workspace.
+//! [`mod@write`] writes both formats, [`generate`] makes traffic from a seed, [`info`] says what a
+//! capture holds, and [`rss`] which queue a frame goes to. Small captures are in `data/`.
+//!
+//! What belongs here: the capture formats, and frames as bytes. What does not: what a program
+//! does with a frame (that is `bpf::run` and the engines). This crate depends on no other of the
+//! workspace, reads no clock, and opens a file only in [`CaptureReader::open`].
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
@@ -13,6 +16,7 @@ pub mod generate;
 pub mod info;
 mod linktype;
 pub mod read;
+pub mod rss;
 pub mod write;
 
 pub use linktype::LinkType;

@@ -1,7 +1,8 @@
 //! What the reader makes of captures built by hand, byte by byte, after the two specifications:
 //! draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
+use std::process::{Command, Stdio};
 
 use pcaps::read::{Format, Warning};
 use pcaps::{CaptureReader, LinkType, ReadError, ReadOptions};
@@ -441,4 +442,47 @@ fn a_chunk_dropped_early_loses_nothing() {
         seen.extend(chunk.take(3).map(|record| record.data[0]));
     }
     assert_eq!(seen, (0..10).collect::<Vec<_>>());
+}
+
+/// The test runs itself again as a child that reads its standard input.
+#[test]
+fn a_dash_is_standard_input() {
+    if std::env::var_os("NICBED_READ_STDIN").is_some() {
+        let mut reader = CaptureReader::open("-").expect("opens");
+        while let Some(chunk) = reader.chunk().expect("reads") {
+            chunk.for_each(drop);
+        }
+        println!("child read {} packets", reader.packets());
+        return;
+    }
+    let order = ORDERS[0];
+    let mut file = order.pcap(0xa1b2_3c4d, 65_535, 1);
+    for _ in 0..20_000 {
+        order.record(&mut file, 1, 0, 60, &[1; 60]);
+    }
+    let mut child = Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "a_dash_is_standard_input", "--nocapture"])
+        .env("NICBED_READ_STDIN", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("runs itself");
+    let mut to = child.stdin.take().expect("a pipe");
+    to.write_all(&file).expect("writes");
+    drop(to);
+    let output = child.wait_with_output().expect("ends");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("child read 20000 packets"), "{said}");
+}
+
+#[test]
+fn a_path_that_is_not_there_is_an_error() {
+    let error = CaptureReader::open("/no/such.pcap").expect_err("is not there");
+    assert!(matches!(error, ReadError::Open { .. }));
+    assert!(error.to_string().starts_with("cannot open: "), "{error}");
+    let error = CaptureReader::open(env!("CARGO_MANIFEST_DIR")).expect_err("a directory");
+    assert!(
+        matches!(error, ReadError::Read { offset: 0, .. }),
+        "{error}"
+    );
 }

@@ -65,6 +65,26 @@ impl Buffer {
         self.start = self.end - n.min(self.end - self.start);
     }
 
+    /// Hands over its memory for `other`'s, into which what is unread is copied first.
+    pub(super) fn exchange(&mut self, other: &mut Vec<u8>) {
+        if other.len() < self.bytes.len() {
+            other.resize(self.bytes.len(), 0);
+        }
+        let unread = self.bytes.get(self.start..self.end).unwrap_or_default();
+        let left = unread.len();
+        if let Some(to) = other.get_mut(..left) {
+            to.copy_from_slice(unread);
+        }
+        std::mem::swap(&mut self.bytes, other);
+        self.start = 0;
+        self.end = left;
+    }
+
+    /// Where in the memory that [`Buffer::exchange`] hands over the unread bytes begin.
+    pub(super) fn start(&self) -> usize {
+        self.start
+    }
+
     /// Reads until at least `need` bytes are there, and gives how many there are: fewer than
     /// `need` means the end of the input.
     pub(super) fn fill(&mut self, source: &mut impl Read, need: usize) -> io::Result<usize> {

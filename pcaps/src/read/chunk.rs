@@ -1,7 +1,8 @@
 //! [`Chunk`] and [`ChunkMut`]: all packets that lie whole in the reader's buffer.
 
+use super::step::Packet;
 use super::step::{Count, Parser, Step};
-use super::{ReadError, Record, RecordMut};
+use super::{Meta, Placed, ReadError, Record, RecordMut};
 
 /// Where a chunk leaves off, kept by the reader.
 #[derive(Debug)]
@@ -69,22 +70,17 @@ impl<'a> Chunk<'a> {
     }
 }
 
-impl<'a> Iterator for Chunk<'a> {
-    type Item = Record<'a>;
-
+impl<'a> Chunk<'a> {
+    /// The next packet as the parser sees it, with its whole record.
     #[inline]
-    fn next(&mut self) -> Option<Record<'a>> {
+    fn advance(&mut self) -> Option<(Meta, Packet, &'a [u8])> {
         loop {
             let offset = self.end_offset - self.rest.len() as u64;
             match self.progress.parser.step(self.rest, offset) {
                 Step::Packet(packet) => {
                     let (record, rest) = self.rest.split_at_checked(packet.total)?;
-                    let data = record.get(packet.start..packet.start + packet.len)?;
                     self.rest = rest;
-                    return Some(Record {
-                        meta: self.count.meta(&packet, offset),
-                        data,
-                    });
+                    return Some((self.count.meta(&packet, offset), packet, record));
                 }
                 other => {
                     let consumed = self.progress.between(other, offset, self.rest.len())?;
@@ -92,6 +88,30 @@ impl<'a> Iterator for Chunk<'a> {
                 }
             }
         }
+    }
+
+    /// Its packets as places in memory, of which the chunk's first byte is at `start`, and at
+    /// `base` of the file.
+    pub(super) fn placed(mut self, start: usize, base: u64) -> impl Iterator<Item = Placed> {
+        std::iter::from_fn(move || {
+            let (meta, packet, _) = self.advance()?;
+            let at = start + (meta.offset - base) as usize + packet.start;
+            Some(Placed {
+                meta,
+                range: at..at + packet.len,
+            })
+        })
+    }
+}
+
+impl<'a> Iterator for Chunk<'a> {
+    type Item = Record<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Record<'a>> {
+        let (meta, packet, record) = self.advance()?;
+        let data = record.get(packet.start..packet.start + packet.len)?;
+        Some(Record { meta, data })
     }
 }
 

@@ -26,7 +26,7 @@ use std::path::Path;
 
 pub use chunk::{Chunk, ChunkMut};
 pub use error::{Compression, Format, ReadError, Warning};
-pub use record::{Interface, Meta, Record, RecordMut};
+pub use record::{Interface, Meta, Placed, Record, RecordMut};
 
 use buffer::Buffer;
 use chunk::{Progress, Skip};
@@ -270,6 +270,36 @@ impl<R: Read> CaptureReader<R> {
             end,
             &mut self.progress,
         )))
+    }
+
+    /// As [`CaptureReader::chunk`], for a thread that reads ahead: the packets come in memory
+    /// that the caller holds from then on.
+    ///
+    /// The reader's buffer is exchanged for `memory`, whose contents are lost, and `packets` is
+    /// replaced by where its packets lie, at most `most` of them (0 counts as 1). Only what is
+    /// behind the last packet is copied: a part of a packet, or what `most` leaves over. Give the
+    /// same two vectors again and nothing is allocated. `false` at the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`CaptureReader::next`].
+    pub fn take_chunk(
+        &mut self,
+        memory: &mut Vec<u8>,
+        packets: &mut Vec<Placed>,
+        most: usize,
+    ) -> Result<bool, ReadError> {
+        packets.clear();
+        if !self.packet_ready()? {
+            return Ok(false);
+        }
+        let (end, start) = (self.buffer.end_offset(), self.buffer.start());
+        let base = self.buffer.offset();
+        let chunk = Chunk::new(self.buffer.unread(), end, &mut self.progress);
+        packets.extend(chunk.placed(start, base).take(most.max(1)));
+        self.buffer.keep_last(self.progress.left);
+        self.buffer.exchange(memory);
+        Ok(true)
     }
 
     /// The format found.

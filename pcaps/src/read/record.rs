@@ -1,5 +1,7 @@
 //! One captured packet: [`Meta`] and the bytes.
 
+use std::ops::Range;
+
 use crate::LinkType;
 
 /// All that a capture says about one packet besides its bytes.
@@ -41,6 +43,15 @@ pub struct RecordMut<'a> {
     pub meta: Meta,
     /// The captured bytes, from the link header on. Changes stay in the buffer.
     pub data: &'a mut [u8],
+}
+
+/// One captured packet in memory that the caller holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// What the capture says about it.
+    pub meta: Meta,
+    /// Where its captured bytes lie.
+    pub range: Range<usize>,
 }
 
 /// One interface that a capture describes.

@@ -87,6 +87,25 @@ fn survive(bytes: &[u8]) -> (u64, Vec<Warning>, bool) {
     }
     assert_eq!(expected.next(), None);
     assert_eq!(one_by_one.warnings(), reader.warnings());
+
+    for most in [1, 7, usize::MAX] {
+        let mut taking = CaptureReader::new(bytes).expect("it opened before");
+        let mut both = CaptureReader::new(bytes).expect("it opened before");
+        let (mut memory, mut placed) = (Vec::new(), Vec::new());
+        while let Ok(true) = taking.take_chunk(&mut memory, &mut placed, most) {
+            assert!(!placed.is_empty() && placed.len() <= most);
+            assert!(memory.capacity() <= BOUND.max(BUFFER));
+            for packet in &placed {
+                let record = both.next().expect("reads").expect("as many");
+                assert_eq!(
+                    (packet.meta, &memory[packet.range.clone()]),
+                    (record.meta, record.data)
+                );
+            }
+        }
+        assert_eq!(taking.packets(), reader.packets());
+        assert_eq!(taking.warnings(), reader.warnings());
+    }
     (reader.packets(), reader.warnings().to_vec(), failed)
 }
 
