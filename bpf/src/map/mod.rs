@@ -12,8 +12,12 @@
 mod array;
 mod def;
 mod errno;
+mod fifo;
+mod host;
 mod limits;
+mod lpm;
 mod memory;
+mod ring;
 mod runtime;
 mod seqlock;
 mod set;

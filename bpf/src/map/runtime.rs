@@ -1,9 +1,12 @@
 //! A map at run time.
 
 use super::array::ArrayLayout;
+use super::fifo::Fifo;
+use super::lpm::Lpm;
+use super::ring::Ring;
 use super::seqlock;
 use super::slots::Slots;
-use super::table::{Table, TableShape};
+use super::table::{Table, TableShape, Update};
 use super::{Errno, MapDef, MapType, Memory};
 
 /// Bytes before the first structure in every map's memory: version and counters.
@@ -106,10 +109,13 @@ pub enum Placement {
 
 /// How the map's state lies in its memory.
 #[derive(Clone, Copy, Debug)]
-enum Layout {
+pub(super) enum Layout {
     Array(ArrayLayout),
     Table(Table),
+    Lpm(Lpm),
     Slots(Slots),
+    Fifo(Fifo),
+    Ring(Ring),
 }
 
 /// One map at run time; shared by all queues.
@@ -133,7 +139,7 @@ pub struct Map {
     def: MapDef,
     cpus: u32,
     memory: Memory,
-    layout: Layout,
+    pub(super) layout: Layout,
 }
 
 impl Map {
@@ -188,6 +194,19 @@ impl Map {
             | MapType::Xskmap => {
                 let (slots, bytes) = Slots::new(def.kind, def.value_size, def.max_entries);
                 (Layout::Slots(slots), bytes)
+            }
+            MapType::LpmTrie => {
+                let (lpm, bytes) = Lpm::new(def.key_size, def.value_size, def.max_entries, cpus);
+                (Layout::Lpm(lpm), bytes)
+            }
+            MapType::Queue | MapType::Stack => {
+                let stack = def.kind == MapType::Stack;
+                let (fifo, bytes) = Fifo::new(def.value_size, def.max_entries, stack);
+                (Layout::Fifo(fifo), bytes)
+            }
+            MapType::Ringbuf => {
+                let (ring, bytes) = Ring::new(def.max_entries, cpus);
+                (Layout::Ring(ring), bytes)
             }
             kind => {
                 return Err(MapError::Type {
@@ -248,7 +267,7 @@ impl Map {
     pub fn array(&self) -> Option<&ArrayLayout> {
         match &self.layout {
             Layout::Array(array) => Some(array),
-            Layout::Table(_) | Layout::Slots(_) => None,
+            _ => None,
         }
     }
 
@@ -260,7 +279,9 @@ impl Map {
         match &self.layout {
             Layout::Array(array) => array.at(index_of(key)?, cpu),
             Layout::Table(table) => table.lookup(&self.memory, key, cpu),
+            Layout::Lpm(lpm) => lpm.lookup(&self.memory, key),
             Layout::Slots(slots) => slots.get(&self.memory, index_of(key)?),
+            Layout::Fifo(_) | Layout::Ring(_) => None,
         }
     }
 
@@ -274,10 +295,19 @@ impl Map {
                 array.update(&self.memory, key, value, UpdateFlags::new(flags)?, cpu)
             }
             Layout::Table(table) => {
-                let flags = UpdateFlags::new(flags)?;
-                table.update(&self.memory, key, value, flags, cpu, false, Errno::E2big)
+                let update = Update {
+                    value,
+                    flags: UpdateFlags::new(flags)?,
+                    cpu,
+                    all: false,
+                    full: Errno::E2big,
+                };
+                table.update(&self.memory, key, update).map(|_| ())
             }
+            Layout::Lpm(lpm) => lpm.update(&self.memory, key, value, UpdateFlags::new(flags)?, cpu),
             Layout::Slots(slots) => slots.update(&self.memory, key, value, flags),
+            Layout::Fifo(fifo) => fifo.push(&self.memory, value, flags),
+            Layout::Ring(_) => Err(Errno::Enotsupp),
         }
     }
 
@@ -289,7 +319,80 @@ impl Map {
         match &self.layout {
             Layout::Array(_) => Err(Errno::Einval),
             Layout::Table(table) => table.delete(&self.memory, key),
+            Layout::Lpm(lpm) => lpm.delete(&self.memory, key),
             Layout::Slots(slots) => slots.delete(&self.memory, key),
+            Layout::Fifo(_) => Err(Errno::Einval),
+            Layout::Ring(_) => Err(Errno::Enotsupp),
+        }
+    }
+
+    /// Adds a value to a queue or stack. `flags` is 0, or `BPF_EXIST` to drop the oldest value
+    /// of a full one.
+    ///
+    /// # Errors
+    /// As Linux: E2BIG if full, EINVAL for other flags (and other types of map).
+    pub fn push(&self, value: &[u8], flags: u64) -> Result<(), Errno> {
+        match &self.layout {
+            Layout::Fifo(fifo) => fifo.push(&self.memory, value, flags),
+            _ => Err(Errno::Einval),
+        }
+    }
+
+    /// Takes the next value out of a queue (the oldest) or stack (the newest).
+    ///
+    /// # Errors
+    /// ENOENT if empty (`into` is then zero), EINVAL if `into` is not of the value size or this
+    /// is no queue or stack.
+    pub fn pop(&self, into: &mut [u8]) -> Result<(), Errno> {
+        match &self.layout {
+            Layout::Fifo(fifo) => fifo.take(&self.memory, into, true),
+            _ => Err(Errno::Einval),
+        }
+    }
+
+    /// Copies the value that [`Map::pop`] would take.
+    ///
+    /// # Errors
+    /// As [`Map::pop`].
+    pub fn peek(&self, into: &mut [u8]) -> Result<(), Errno> {
+        match &self.layout {
+            Layout::Fifo(fifo) => fifo.take(&self.memory, into, false),
+            _ => Err(Errno::Einval),
+        }
+    }
+
+    /// Reserves a ring buffer record of `size` bytes, all zero; `None` if there is no room.
+    pub fn reserve(&self, size: u64, cpu: u32) -> Option<ValueAt> {
+        match &self.layout {
+            Layout::Ring(ring) => ring.reserve(&self.memory, size, cpu),
+            _ => None,
+        }
+    }
+
+    /// Gives a reserved record to the host; with `discard` the host skips it.
+    ///
+    /// # Errors
+    /// [`Errno::Einval`] if no record is reserved there.
+    pub fn finish(&self, record: ValueAt, discard: bool) -> Result<(), Errno> {
+        match &self.layout {
+            Layout::Ring(ring) => ring.finish(&self.memory, record, discard),
+            _ => Err(Errno::Einval),
+        }
+    }
+
+    /// What `bpf_ringbuf_query` answers on this CPU: bytes not yet read, size, consumer's and
+    /// producer's position for 0 to 3.
+    pub fn ring_query(&self, what: u64, cpu: u32) -> u64 {
+        match &self.layout {
+            Layout::Ring(ring) => ring.query(&self.memory, what, cpu),
+            _ => 0,
+        }
+    }
+
+    /// The host reads all records that `cpu` submitted to a ring buffer, in order.
+    pub fn drain(&self, cpu: u32, each: impl FnMut(&[u8])) {
+        if let Layout::Ring(ring) = &self.layout {
+            ring.drain(&self.memory, cpu, each);
         }
     }
 
@@ -326,7 +429,7 @@ impl Map {
         match &self.layout {
             Layout::Slots(slots) => slots.get(&self.memory, key).is_some(),
             Layout::Table(table) => table.peek(&self.memory, &key.to_le_bytes(), 0).is_some(),
-            Layout::Array(_) => false,
+            _ => false,
         }
     }
 
@@ -344,6 +447,51 @@ impl Map {
         if let Layout::Table(table) = &self.layout {
             table.settle(&self.memory, since);
         }
+    }
+
+    /// Makes the contents those of `other`, which must have the same definition and CPUs; gives
+    /// whether it has. Only what is in use is copied. Nothing else may use either meanwhile.
+    pub fn copy_from(&self, other: &Map) -> bool {
+        if self.memory.len() != other.memory.len() || self.def.kind != other.def.kind {
+            return false;
+        }
+        // What is in use on either side: what only this side has must become as it is there.
+        let mut parts = match &self.layout {
+            Layout::Table(table) => table.live(&self.memory),
+            Layout::Lpm(lpm) => lpm.live(&self.memory),
+            Layout::Ring(ring) => ring.live(&self.memory),
+            _ => vec![(0, self.memory.len())],
+        };
+        match &other.layout {
+            Layout::Table(table) => parts.extend(table.live(&other.memory)),
+            Layout::Lpm(lpm) => parts.extend(lpm.live(&other.memory)),
+            Layout::Ring(ring) => parts.extend(ring.live(&other.memory)),
+            _ => {}
+        }
+        parts.into_iter().all(|(start, end)| {
+            self.memory
+                .copy_range_from(&other.memory, start, end)
+                .is_some()
+        })
+    }
+
+    /// A copy of its own as of now, in private memory.
+    ///
+    /// # Errors
+    /// [`MapError::OutOfMemory`].
+    pub fn snapshot(&self) -> Result<Map, MapError> {
+        let memory = Memory::private(self.memory.len()).ok_or_else(|| MapError::OutOfMemory {
+            name: self.def.name.clone(),
+            bytes: self.memory.len(),
+        })?;
+        let copy = Map {
+            def: self.def.clone(),
+            cpus: self.cpus,
+            memory,
+            layout: self.layout,
+        };
+        copy.copy_from(self);
+        Ok(copy)
     }
 
     /// Opens the map's lock after the process that held it is gone; its contents may then be

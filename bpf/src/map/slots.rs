@@ -72,6 +72,10 @@ impl Slots {
                 let flags = UpdateFlags::new(flags)?;
                 let at = self.at(index).ok_or(Errno::E2big)?;
                 let present = memory.word(at).load(Relaxed) != 0;
+                // The socket that is there already may be put there whatever the flags.
+                if self.kind == MapType::Xskmap && present && memory.equals(at + 8, value) {
+                    return Ok(());
+                }
                 match (self.kind, flags) {
                     (MapType::Xskmap, UpdateFlags::NoExist) if present => {
                         return Err(Errno::Eexist);

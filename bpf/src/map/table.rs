@@ -13,7 +13,7 @@ use super::seqlock::{self, Locked};
 use super::{Errno, HEADER, Memory, UpdateFlags, ValueAt};
 
 /// Number of live entries, in the map's memory.
-pub(super) const USED: usize = 4;
+const USED: usize = 4;
 /// First entry of the free list, plus one.
 const FREE: usize = 8;
 /// Entries below this were used at least once.
@@ -58,6 +58,20 @@ pub(super) struct TableShape {
     pub(super) cpus: u32,
     pub(super) percpu: bool,
     pub(super) evicts: bool,
+}
+
+/// What an update sets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Update<'a> {
+    /// The value of one CPU; with `all` those of every CPU, each rounded up to 8 bytes, one
+    /// after the other.
+    pub(super) value: &'a [u8],
+    pub(super) flags: UpdateFlags,
+    /// The CPU that does it.
+    pub(super) cpu: u32,
+    pub(super) all: bool,
+    /// What a full table answers, if it does not evict.
+    pub(super) full: Errno,
 }
 
 /// A hash of the key, the same on every machine and in every run.
@@ -205,18 +219,27 @@ impl Table {
         Some(self.value(index, cpu))
     }
 
-    /// Sets the value of `key`: for one CPU, or with `all` for every CPU (values each rounded
-    /// up to 8 bytes, one after the other). A full table evicts, or gives `full`.
+    /// Finds `key` without lock and without counting a use: for a caller that reads under the
+    /// version itself.
+    pub(super) fn walk(&self, memory: &Memory, key: &[u8]) -> Option<ValueAt> {
+        let (_, index) = self.find(memory, key, hash(key))?;
+        Some(self.value(index, 0))
+    }
+
+    /// Sets the value of `key`, and says whether the key is new.
     pub(super) fn update(
         &self,
         memory: &Memory,
         key: &[u8],
-        value: &[u8],
-        flags: UpdateFlags,
-        cpu: u32,
-        all: bool,
-        full: Errno,
-    ) -> Result<(), Errno> {
+        update: Update<'_>,
+    ) -> Result<bool, Errno> {
+        let Update {
+            value,
+            flags,
+            cpu,
+            all,
+            full,
+        } = update;
         let room = self.value_size.next_multiple_of(8);
         let expected = if all {
             room * self.cpus as usize
@@ -273,7 +296,7 @@ impl Table {
         if found.is_none() || !self.percpu {
             self.link(memory, index, key, hash);
         }
-        Ok(())
+        Ok(found.is_none())
     }
 
     /// Takes `key` away.
@@ -307,6 +330,30 @@ impl Table {
         }
         keys.sort_unstable();
         keys
+    }
+
+    /// The parts of the memory that hold anything: (start, end).
+    pub(super) fn live(&self, memory: &Memory) -> Vec<(usize, usize)> {
+        let touched = memory.word(TOUCHED).load(Relaxed).min(self.total) as usize;
+        let (low, high) = (self.max_entries as usize, self.total as usize);
+        let mut parts = vec![(0, self.uses.unwrap_or(self.entries))];
+        let mut add = |base: usize, stride: usize| {
+            parts.push((base, base + stride * touched));
+            parts.push((base + stride * low, base + stride * high));
+        };
+        add(self.entries, self.entry_stride);
+        if let Some(uses) = self.uses {
+            add(uses, 16);
+        }
+        for cpu in 0..if self.percpu { self.cpus as usize } else { 0 } {
+            add(self.values + self.cpu_stride * cpu, self.value_stride);
+        }
+        parts
+    }
+
+    /// How many keys there are.
+    pub(super) fn len(memory: &Memory) -> u32 {
+        memory.word(USED).load(Relaxed)
     }
 
     /// Notes which packet `cpu` works on, for [`Table::settle`].

@@ -1,0 +1,161 @@
+//! Longest-prefix match.
+//!
+//! A key is a 32-bit number of bits, then the bytes the prefix is taken from. Prefixes lie in a
+//! hash table under (length, bytes cut to it); a lookup tries the lengths that are present, the
+//! longest first. Linux walks a trie instead; what is found is the same.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::table::{Table, TableShape, Update};
+use super::{Errno, Memory, UpdateFlags, ValueAt, seqlock};
+
+/// Longest key: the prefix length and 256 bytes.
+pub(super) const MAX_KEY: usize = 4 + 256;
+
+/// Layout of a map of prefixes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lpm {
+    /// Under cut keys; a value is followed by the key as it was given.
+    table: Table,
+    key_size: usize,
+    value_size: usize,
+    /// For each prefix length how many there are.
+    counts: usize,
+}
+
+/// A key cut to its prefix, in a buffer for the longest.
+struct Cut {
+    bytes: [u8; MAX_KEY],
+    size: usize,
+}
+
+impl Cut {
+    /// The first `bits` bits of the key, under that length.
+    fn new(key: &[u8], bits: u32) -> Cut {
+        let mut bytes = [0; MAX_KEY];
+        let whole = bits as usize / 8;
+        bytes[..4].copy_from_slice(&bits.to_le_bytes());
+        bytes[4..4 + whole].copy_from_slice(&key[4..4 + whole]);
+        if !bits.is_multiple_of(8) {
+            bytes[4 + whole] = key[4 + whole] & !(0xff >> (bits % 8));
+        }
+        Cut {
+            bytes,
+            size: key.len(),
+        }
+    }
+
+    fn key(&self) -> &[u8] {
+        &self.bytes[..self.size]
+    }
+}
+
+impl Lpm {
+    /// The layout, and the bytes of memory it needs. Sizes must have been checked.
+    pub(super) fn new(key_size: u32, value_size: u32, max_entries: u32, cpus: u32) -> (Lpm, u128) {
+        let room = value_size.next_multiple_of(8);
+        let (table, end) = Table::new(TableShape {
+            key_size,
+            value_size: room.saturating_add(key_size),
+            max_entries,
+            cpus,
+            percpu: false,
+            evicts: false,
+        });
+        let lpm = Lpm {
+            table,
+            key_size: key_size as usize,
+            value_size: value_size as usize,
+            counts: end as usize,
+        };
+        (lpm, end + 4 * (lpm.max_bits() as u128 + 1))
+    }
+
+    fn max_bits(&self) -> u32 {
+        8 * (self.key_size as u32).saturating_sub(4)
+    }
+
+    /// The parts of the memory that hold anything: (start, end).
+    pub(super) fn live(&self, memory: &Memory) -> Vec<(usize, usize)> {
+        let mut parts = self.table.live(memory);
+        parts.push((self.counts, memory.len()));
+        parts
+    }
+
+    /// Number of bits of a key, if it is one.
+    fn bits(&self, key: &[u8]) -> Option<u32> {
+        let bits = super::index_of(key.get(..4)?)?;
+        (key.len() == self.key_size && bits <= self.max_bits()).then_some(bits)
+    }
+
+    /// Where the value of the longest prefix of `key` lies.
+    pub(super) fn lookup(&self, memory: &Memory, key: &[u8]) -> Option<ValueAt> {
+        let bits = self.bits(key)?;
+        seqlock::read(memory, || {
+            (0..=bits)
+                .rev()
+                .filter(|bits| memory.word(self.counts + 4 * *bits as usize).load(Relaxed) != 0)
+                .find_map(|bits| self.table.walk(memory, Cut::new(key, bits).key()))
+        })
+    }
+
+    /// Sets the value of a prefix.
+    pub(super) fn update(
+        &self,
+        memory: &Memory,
+        key: &[u8],
+        value: &[u8],
+        flags: UpdateFlags,
+        cpu: u32,
+    ) -> Result<(), Errno> {
+        let bits = self.bits(key).ok_or(Errno::Einval)?;
+        if value.len() != self.value_size {
+            return Err(Errno::Einval);
+        }
+        let mut with_key = vec![0; self.value_size.next_multiple_of(8)];
+        with_key[..self.value_size].copy_from_slice(value);
+        with_key.extend_from_slice(key);
+        let update = Update {
+            value: &with_key,
+            flags,
+            cpu,
+            all: false,
+            full: Errno::Enospc,
+        };
+        let new = self
+            .table
+            .update(memory, Cut::new(key, bits).key(), update)?;
+        if new {
+            memory
+                .word(self.counts + 4 * bits as usize)
+                .fetch_add(1, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Takes exactly this prefix away.
+    pub(super) fn delete(&self, memory: &Memory, key: &[u8]) -> Result<(), Errno> {
+        let bits = self.bits(key).ok_or(Errno::Einval)?;
+        self.table.delete(memory, Cut::new(key, bits).key())?;
+        memory
+            .word(self.counts + 4 * bits as usize)
+            .fetch_sub(1, Relaxed);
+        Ok(())
+    }
+
+    /// All prefixes as they were given, sorted by their bytes cut to the prefix.
+    pub(super) fn keys(&self, memory: &Memory) -> Vec<Vec<u8>> {
+        let room = self.value_size.next_multiple_of(8);
+        self.table
+            .keys(memory)
+            .into_iter()
+            .map(|cut| {
+                let mut key = vec![0; self.key_size];
+                if let Some(at) = self.table.peek(memory, &cut, 0) {
+                    memory.read(at.0 + room, &mut key);
+                }
+                key
+            })
+            .collect()
+    }
+}
