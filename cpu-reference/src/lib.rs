@@ -4,11 +4,15 @@
 //! own [`Runner`] from it. Nothing here shares instruction semantics with `nic-model`.
 #![deny(unsafe_code)]
 
+mod interp;
+
 use std::sync::Arc;
 
 use bpf::map::MapSet;
 use bpf::run::{Batch, Environment};
 use bpf::{Finding, Program};
+
+pub use interp::Interp;
 
 /// What a reference is built from: the programs of one object that run together, and their maps.
 #[derive(Clone, Debug)]

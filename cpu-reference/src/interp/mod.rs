@@ -1,0 +1,162 @@
+//! `interp`: the complete, checked interpreter.
+//!
+//! It has every instruction of `isa::ebpf` that a Linux program can contain (kernel functions
+//! and `callx` end in a trap), and the maps and helpers of `bpf`. Every access is held against
+//! the region it lies in, so that a program which no verifier has seen cannot do more than trap.
+//!
+//! [`code`] prepares a program, [`space`] gives addresses to what it may touch, [`machine`] is
+//! one packet's memory, and [`exec`] runs it.
+
+#![forbid(unsafe_code)]
+
+mod alu;
+mod code;
+mod exec;
+mod machine;
+mod space;
+
+use std::sync::Arc;
+
+use bpf::map::MapSet;
+use bpf::run::{Batch, Cost, Environment, Trap};
+use bpf::{Finding, Hook, Stage};
+
+use crate::{Reference, Runner, Setup, Unsupported};
+use code::Code;
+use machine::{Packet, Stack};
+use space::{FRAME_STRIDE, FRAMES, MapRegions};
+
+/// Most instructions that one packet's run may execute: far more than any program that Linux
+/// accepts executes on a packet, unless it loops with `may_goto` or callbacks for their own
+/// sake.
+pub(super) const FUEL: u64 = 1 << 28;
+
+/// The interpreter with its programs and maps.
+#[derive(Debug)]
+pub struct Interp {
+    shared: Arc<Shared>,
+}
+
+/// What all runners read.
+#[derive(Debug)]
+struct Shared {
+    code: Code,
+    hook: Hook,
+    regions: MapRegions,
+    maps: MapSet,
+    environment: Arc<Environment>,
+}
+
+impl Interp {
+    /// Prepares the programs.
+    ///
+    /// # Errors
+    /// [`Unsupported::Program`] if there is no program, the hook's context is not modelled (tc),
+    /// or the maps need more addresses than there are.
+    pub fn new(setup: Setup) -> Result<Interp, Unsupported> {
+        let refuse = |rule, message: &str| Unsupported::Program {
+            finding: Box::new(Finding::error(rule, Stage::Behaviour, "interp", message)),
+        };
+        let Some(entry) = setup.programs.first() else {
+            return Err(refuse("reference/no-program", "there is no program to run"));
+        };
+        let hook = entry.hook.clone();
+        if matches!(hook, Hook::Tc { .. }) {
+            return Err(refuse(
+                "reference/hook",
+                "interp has no context for tc programs",
+            ));
+        }
+        let regions = MapRegions::new(&setup.maps).ok_or_else(|| {
+            refuse(
+                "reference/map-memory",
+                "the maps need more memory than interp has addresses for",
+            )
+        })?;
+        let mut code = Code::default();
+        for program in &setup.programs {
+            code.add(program, &regions);
+        }
+        Ok(Interp {
+            shared: Arc::new(Shared {
+                code,
+                hook,
+                regions,
+                maps: setup.maps,
+                environment: setup.environment,
+            }),
+        })
+    }
+}
+
+impl Reference for Interp {
+    fn name(&self) -> &'static str {
+        "interp"
+    }
+
+    fn runner(&self) -> Box<dyn Runner> {
+        Box::new(InterpRunner {
+            shared: Arc::clone(&self.shared),
+            stack: Box::new([0; FRAMES * FRAME_STRIDE]),
+        })
+    }
+
+    fn maps(&self) -> &MapSet {
+        &self.shared.maps
+    }
+}
+
+/// A thread's interpreter.
+#[derive(Debug)]
+struct InterpRunner {
+    shared: Arc<Shared>,
+    stack: Box<Stack>,
+}
+
+impl Runner for InterpRunner {
+    fn process(&mut self, batch: &mut Batch) {
+        for (index, frame) in batch.frames.iter_mut().enumerate() {
+            let area = batch.memory.get_mut(frame.area.clone()).unwrap_or_default();
+            let mut packet = Packet {
+                shared: &self.shared,
+                stack: &mut self.stack,
+                depth: 0,
+                // An end outside the area cannot be reached, so that it is checked once.
+                end: frame.end.min(area.len() as u32),
+                meta: frame.meta,
+                data: frame.data,
+                area,
+                number: frame.number,
+                arrival_ns: frame.arrival_ns,
+                port: frame.port,
+                queue: frame.queue,
+                randoms: 0,
+                redirect: None,
+                events: &mut batch.events,
+            };
+            let end = exec::run(&mut packet);
+            frame.meta = packet.meta;
+            frame.data = packet.data;
+            frame.end = packet.end;
+            frame.redirect = packet.redirect;
+            frame.cost = Cost {
+                instructions: end.instructions,
+                ..Cost::default()
+            };
+            frame.trapped = false;
+            match end.result {
+                Ok(r0) => frame.r0 = r0,
+                Err((slot, cause)) => {
+                    frame.r0 = 0;
+                    frame.trapped = true;
+                    let trap = Trap {
+                        pc: Some(slot as usize),
+                        code_offset: None,
+                        cause,
+                    };
+                    batch.traps.push((index, trap));
+                }
+            }
+        }
+    }
+}
