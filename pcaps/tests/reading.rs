@@ -347,7 +347,8 @@ fn garbage_is_an_error_with_offset_and_value() {
     assert_eq!(
         says(b"\x7fELF\x02\x01\x01"),
         "at offset 0: found bytes 7f 45 4c 46, expected a pcap magic (a1b2c3d4 or a1b23c4d, in \
-         either byte order) or a pcapng section header (0a0d0d0a)"
+         either byte order) or a pcapng section header (0a0d0d0a); `editcap -F pcapng` rewrites \
+         other formats"
     );
     assert_eq!(
         says(&order.pcap(0xa1b2_c3d4, 1, 1)[..10]),
@@ -371,7 +372,7 @@ fn garbage_is_an_error_with_offset_and_value() {
     assert_eq!(
         error.expect("an error").to_string(),
         "at offset 44: found a captured length of 4294967295 (0xffffffff), expected at most \
-         262144; the capture is damaged from here on"
+         262144; the capture is damaged here, or a variant with other record headers"
     );
 
     let mut ng = Vec::new();

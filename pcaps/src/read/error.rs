@@ -106,7 +106,8 @@ pub enum ReadError {
     /// The first four bytes are those of no capture.
     #[error(
         "at offset 0: found bytes {:02x} {:02x} {:02x} {:02x}, expected a pcap magic (a1b2c3d4 or \
-         a1b23c4d, in either byte order) or a pcapng section header (0a0d0d0a)",
+         a1b23c4d, in either byte order) or a pcapng section header (0a0d0d0a); `editcap -F pcapng` rewrites \
+         other formats",
         found[0], found[1], found[2], found[3]
     )]
     Magic {
@@ -161,7 +162,7 @@ pub enum ReadError {
     /// always a damaged length field.
     #[error(
         "at offset {offset}: found a captured length of {found} (0x{found:x}), expected at most \
-         {limit}; the capture is damaged from here on"
+         {limit}; the capture is damaged here, or a variant with other record headers"
     )]
     PacketLength {
         /// Where the record (pcap) or block (pcapng) begins.

@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use super::{BUFFER, CaptureReader, Warning, pcapng};
+use crate::info::Summary;
 use crate::write::{InterfaceInfo, PacketOptions, PcapngWriter, Section, VerdictOption};
 
 /// The most that the buffer may come to with the default options.
@@ -87,6 +88,11 @@ fn survive(bytes: &[u8]) -> (u64, Vec<Warning>, bool) {
     }
     assert_eq!(expected.next(), None);
     assert_eq!(one_by_one.warnings(), reader.warnings());
+
+    if let Ok(summary) = Summary::of(&mut CaptureReader::new(bytes).expect("it opened before")) {
+        assert!(!failed);
+        assert_eq!(summary.packets, packets.len() as u64);
+    }
 
     for most in [1, 7, usize::MAX] {
         let mut taking = CaptureReader::new(bytes).expect("it opened before");
