@@ -253,8 +253,11 @@ fn data_sections_of_a_compiler_are_skipped() {
          \t.loc\t0 5 0\n\
          \tr1 = counter ll\n\
          \tr8 = w2\n\
-         #APP\n\
-         #NO_APP\n\
+         \t#APP\n\
+         \tr1 = 5; r2 = 6 # a comment; r3 = 7\n\
+         \tx: r4 = 8;\n\
+         \t#NO_APP\n\
+         \tr5 = 9 ; r6 = 10\n\
          \texit\n\
          \t.section\t.BTF,\"\",@progbits\n\
          \t.short\t60319 # 0xeb9f\n\
@@ -262,7 +265,18 @@ fn data_sections_of_a_compiler_are_skipped() {
          \t.addrsig\n",
     );
     assert_eq!(assembly.license.as_deref(), Some("Dual MIT/GPL"));
-    assert_eq!(texts(&assembly), ["r1 = map[idx:0] ll", "w8 = w2", "exit"]);
+    assert_eq!(
+        texts(&assembly),
+        [
+            "r1 = map[idx:0] ll",
+            "w8 = w2",
+            "r1 = 5",
+            "r2 = 6",
+            "r4 = 8",
+            "r5 = 9",
+            "exit"
+        ]
+    );
     assert_eq!(assembly.map_names, ["counter"]);
     assert!(assembly.maps.is_empty());
 }

@@ -24,6 +24,7 @@ __attribute__((section("xdp"))) int entry(u32 *ctx) {
         if (sum == 0x1122334455667788ull) break;
         sum = -sum;
     }
+    __asm__ volatile("r3 = 7; r3 s>>= 1; if r3 > 5 goto 1f;\n\tr3 = -r3; 1: %0 += r3" : "+r"(sum) :: "r3");
     ((volatile unsigned char *)ctx)[40] = 7;
     ctx[5] = sum >> 32;
     return ((u64 (*)(u64))5)(sum) < sum;

@@ -88,10 +88,8 @@ pub(super) fn directive(cursor: &mut Cursor<'_>, program: &mut Builder) -> Parse
         }
         ".globl" | ".global" => {
             cursor.advance();
-            let global = cursor.word("the name to make global")?.text.to_owned();
-            if !program.globals.contains(&global) {
-                program.globals.push(global);
-            }
+            let global = cursor.word("the name to make global")?;
+            program.globals.push(global.text.to_owned());
             Ok(())
         }
         ".type" => {
@@ -197,9 +195,9 @@ fn holds_code(name: &str) -> bool {
 /// `NAME key=value ...`.
 fn map(cursor: &mut Cursor<'_>, program: &mut Builder) -> Parsed<()> {
     let name = cursor.word("the name of the map")?;
-    if let Some(known) = program.maps.iter().find(|map| map.name == name.text) {
-        let kind = AsmErrorKind::Duplicate { first: known.line };
-        return Err(cursor.error_at(name, kind));
+    let line = cursor.line();
+    if let Some(first) = program.map_lines.insert(name.text.to_owned(), line) {
+        return Err(cursor.error_at(name, AsmErrorKind::Duplicate { first }));
     }
     let mut kind = None;
     let mut inner = None;
@@ -238,7 +236,7 @@ fn map(cursor: &mut Cursor<'_>, program: &mut Builder) -> Parsed<()> {
         max_entries: max_entries.ok_or_else(|| missing("entries"))?,
         flags: flags.unwrap_or(0),
         inner,
-        line: cursor.line(),
+        line,
     });
     Ok(())
 }

@@ -15,7 +15,7 @@ pub use error::{AsmError, AsmErrorKind};
 
 use super::insn::{CallTarget, Insn, Wide};
 use super::text::Symbols;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use token::{Cursor, Kind, Parsed, Token};
 
 /// Assembled text.
@@ -59,7 +59,8 @@ pub struct Section {
 /// `clang -S` writes it.
 ///
 /// One instruction a line. Comments run from `;`, `#` or `//` to the end of the line, or from
-/// `/*` to `*/`. Jump targets are labels, `+3`, `-3` or `pc+3`; numeric labels (`1:`, `goto 1b`)
+/// `/*` to `*/`; only in a compiler's inline assembly (between `#APP` and `#NO_APP`) does `;`
+/// separate instructions, as it does for LLVM. Jump targets are labels, `+3`, `-3` or `pc+3`; numeric labels (`1:`, `goto 1b`)
 /// are local. `call` takes a number, a label, or a helper's name that `symbols` knows; a label
 /// comes first. A 64-bit load takes a number, `map[NAME]`, `map[NAME][0]+8`, or any name: that of
 /// a label is the function's address, another is a map (see [`Assembly::map_names`]).
@@ -91,16 +92,13 @@ pub fn parse_asm(text: &str, symbols: &dyn Symbols) -> Result<Assembly, AsmError
     let clean = token::without_comments(text)?;
     for (index, line) in clean.lines().enumerate() {
         let mut cursor = Cursor::new(line, index + 1);
-        program.labels(&mut cursor)?;
-        let Some(token) = cursor.peek() else { continue };
-        if token.text.starts_with('.') && token.kind == Kind::Word {
-            directive::directive(&mut cursor, &mut program)?;
-        } else if program.in_code {
-            kernel::instruction(&mut cursor, &mut program)?;
-        } else {
-            return cursor.expected("a data directive; this section is not code");
+        while !cursor.is_done() {
+            program.labels(&mut cursor)?;
+            statement(&mut cursor, &mut program)?;
+            if !cursor.take(";") {
+                cursor.end()?;
+            }
         }
-        cursor.end()?;
     }
     program.finish(symbols, None)
 }
@@ -129,6 +127,19 @@ pub fn parse_suite_asm(text: &str) -> Result<Assembly, AsmError> {
     }
     let last_exit = program.insns.iter().rposition(|insn| *insn == Insn::Exit);
     program.finish(&super::text::NoSymbols, last_exit)
+}
+
+/// An instruction, a directive, or nothing before `;` or the end of the line.
+fn statement(cursor: &mut Cursor<'_>, program: &mut Builder) -> Parsed<()> {
+    match cursor.peek() {
+        None => Ok(()),
+        Some(token) if token.text == ";" => Ok(()),
+        Some(token) if token.text.starts_with('.') && token.kind == Kind::Word => {
+            directive::directive(cursor, program)
+        }
+        Some(_) if program.in_code => kernel::instruction(cursor, program),
+        Some(_) => cursor.expected("a data directive; this section is not code"),
+    }
 }
 
 /// What an instruction refers to by name.
@@ -169,6 +180,8 @@ struct Builder {
     functions: Vec<String>,
     globals: Vec<String>,
     maps: Vec<MapDecl>,
+    /// Line of each map's declaration.
+    map_lines: BTreeMap<String, usize>,
     license: Option<String>,
     section: String,
     in_code: bool,
@@ -186,6 +199,7 @@ impl Default for Builder {
             functions: Vec::new(),
             globals: Vec::new(),
             maps: Vec::new(),
+            map_lines: BTreeMap::new(),
             license: None,
             section: ".text".into(),
             in_code: true,
@@ -344,6 +358,8 @@ impl Builder {
                 _ => return Err(reference.error(AsmErrorKind::UnknownLabel)),
             }
         }
+        let mut seen = BTreeSet::new();
+        self.globals.retain(|name| seen.insert(name.clone()));
         let mut functions: Vec<(usize, String)> = Vec::new();
         for name in self.functions.iter().chain(&self.globals).chain(&called) {
             if let Some(&(pc, _)) = self.labels.get(name) {

@@ -30,7 +30,11 @@ const SIGNS: [&str; 14] = [
     "<<=", ">>=", "+=", "-=", "*=", "/=", "%=", "|=", "&=", "^=", "==", "!=", "<=", ">=",
 ];
 
-/// Text without comments (`;`, `//`, `#`, `/* */`), each replaced by spaces so that columns stay.
+/// Text without comments (`;`, `//`, `#`, `/* */`). What they hold before the end of a line is
+/// replaced by spaces, so that columns stay.
+///
+/// Between the lines `#APP` and `#NO_APP`, where a compiler writes inline assembly as it stands in
+/// the source, `;` separates statements as LLVM has it, and stays.
 ///
 /// # Errors
 /// A block comment that never ends.
@@ -39,6 +43,7 @@ pub(super) fn without_comments(text: &str) -> Result<String, AsmError> {
     let mut rest = text.chars().peekable();
     let (mut line, mut column) = (1, 0);
     let mut in_text = false;
+    let mut inline = false;
     let mut block: Option<(usize, usize)> = None;
     while let Some(c) = rest.next() {
         column += 1;
@@ -66,8 +71,16 @@ pub(super) fn without_comments(text: &str) -> Result<String, AsmError> {
             block = Some((line, column));
             clean.push_str("  ");
             column += 1;
-        } else if c == ';' || c == '#' || (c == '/' && rest.peek() == Some(&'/')) {
-            while rest.next_if(|&c| c != '\n').is_some() {}
+        } else if (c == ';' && !inline) || c == '#' || (c == '/' && rest.peek() == Some(&'/')) {
+            let mut comment = String::new();
+            while let Some(c) = rest.next_if(|&c| c != '\n') {
+                comment.push(c);
+            }
+            match (c, comment.trim_end()) {
+                ('#', "APP") => inline = true,
+                ('#', "NO_APP") => inline = false,
+                _ => {}
+            }
         } else {
             in_text = c == '"';
             clean.push(c);
@@ -369,18 +382,18 @@ impl<'a> Cursor<'a> {
     /// A 32-bit immediate of an operation that wide. A 64-bit operation sign-extends it: there
     /// numbers from 2^31 on are refused, but for those of 64 bits that sign extension gives.
     pub(super) fn immediate(&mut self, width: Width) -> Parsed<i32> {
-        let start = self.clone();
+        let start = self.next;
         let value = self.number("the immediate", i64::MIN.into(), u64::MAX.into())?;
         let extended = i32::try_from(value as i64);
-        match (
+        let kind = match (
             i32::try_from(value).or(extended),
             u32::try_from(value),
             width,
         ) {
-            (Ok(value), _, _) => Ok(value),
-            (_, Ok(value), Width::W32) => Ok(value as i32),
-            (_, Ok(_), Width::W64) => Err(start.error(AsmErrorKind::SignExtended)),
-            (_, Err(_), _) => Err(start.error(AsmErrorKind::Range {
+            (Ok(value), _, _) => return Ok(value),
+            (_, Ok(value), Width::W32) => return Ok(value as i32),
+            (_, Ok(_), Width::W64) => AsmErrorKind::SignExtended,
+            (_, Err(_), _) => AsmErrorKind::Range {
                 what: "the immediate",
                 min: i32::MIN.into(),
                 max: if width == Width::W32 {
@@ -388,8 +401,10 @@ impl<'a> Cursor<'a> {
                 } else {
                     i32::MAX.into()
                 },
-            })),
-        }
+            },
+        };
+        self.next = start;
+        Err(self.error(kind))
     }
 }
 
