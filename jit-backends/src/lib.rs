@@ -4,6 +4,8 @@
 //! sees a NIC: they meet in [`isa::Image`].
 #![forbid(unsafe_code)]
 
+pub mod ebpf;
+
 use bpf::Finding;
 use caps::Caps;
 use isa::{Image, Isa};
@@ -73,7 +75,7 @@ pub struct ListingLine {
 
 /// All backends, one line each.
 pub fn all() -> &'static [&'static dyn Backend] {
-    &[]
+    &[&ebpf::Ebpf]
 }
 
 /// The backend of this name.

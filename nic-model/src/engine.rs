@@ -23,6 +23,16 @@ pub trait Engine: Send + Sync {
     fn load(&self, image: &Image, resolver: &Resolver<'_>) -> Result<Arc<dyn Linked>, LoadError>;
 }
 
+/// All engines of this machine, one line each.
+pub fn engines() -> &'static [&'static dyn Engine] {
+    &[&crate::ebpf::Ebpf]
+}
+
+/// The engine that runs images of `isa`, if this machine has one.
+pub fn engine_for(isa: Isa) -> Option<&'static dyn Engine> {
+    engines().iter().copied().find(|e| e.isa() == isa)
+}
+
 /// An image made ready by its engine.
 pub trait Linked: Send + Sync {
     /// Runs the program on every frame of the batch, in order, in place. A frame names its
@@ -48,7 +58,7 @@ pub struct Resolver<'a> {
     /// What surrounds the program.
     pub environment: &'a Arc<Environment>,
     /// The programs already loaded, targets of tail calls: filled as programs are loaded.
-    pub programs: &'a crate::nic::ProgramTable,
+    pub programs: &'a Arc<crate::nic::ProgramTable>,
 }
 
 /// What belongs to one queue: nothing of it is shared.

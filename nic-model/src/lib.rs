@@ -4,8 +4,9 @@
 //! [`Engine`], one folder each, one line in the list of engines.
 #![deny(unsafe_code)]
 
+pub mod ebpf;
 mod engine;
 mod nic;
 
-pub use engine::{Engine, Linked, QueueState, Resolver};
+pub use engine::{Engine, Linked, QueueState, Resolver, engine_for, engines};
 pub use nic::{ArrivalOrder, LoadError, MAX_PROGRAMS, Nic, ProgramId, ProgramTable, Queue};

@@ -9,7 +9,7 @@ use bpf::run::{Batch, Environment};
 use caps::Caps;
 use isa::{Image, Isa};
 
-use crate::{Engine, Linked, QueueState, Resolver};
+use crate::{Engine, Linked, QueueState, Resolver, engine_for};
 
 /// Number of a loaded program on its NIC; what prog_array slots hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -122,13 +122,16 @@ impl Nic {
         &self.caps
     }
 
-    /// Creates a map.
+    /// Creates the maps of a program set; their ids follow those there are.
     ///
     /// # Errors
     /// [`LoadError::Map`].
-    pub fn create_map(&mut self, def: &MapDef) -> Result<MapId, LoadError> {
-        let map = bpf::map::Map::new(def, self.queues)?;
-        Ok(self.maps.push(map))
+    pub fn create_maps(&mut self, defs: &[MapDef]) -> Result<Vec<MapId>, LoadError> {
+        let mut ids = Vec::with_capacity(defs.len());
+        for def in defs {
+            ids.push(self.maps.push(bpf::map::Map::new(def, self.queues)?));
+        }
+        Ok(ids)
     }
 
     /// Host access to the maps.
@@ -136,17 +139,30 @@ impl Nic {
         &self.maps
     }
 
-    /// Loads an image; `maps` gives for each map of the program its id on this NIC.
+    /// Loads an image; `maps` gives for each map of the program its id on this NIC. The engine
+    /// checks every access that the image makes.
     ///
     /// # Errors
-    /// [`LoadError`].
+    /// [`LoadError`]; native code is [`LoadError::Untrusted`] here.
     pub fn load(
         &mut self,
-        engine: &dyn Engine,
         image: &Image,
         hook: &Hook,
         maps: &[MapId],
     ) -> Result<ProgramId, LoadError> {
+        self.load_with(image, hook, maps, |engine, image, resolver| {
+            engine.load(image, resolver)
+        })
+    }
+
+    fn load_with(
+        &mut self,
+        image: &Image,
+        hook: &Hook,
+        maps: &[MapId],
+        load: impl FnOnce(&dyn Engine, &Image, &Resolver<'_>) -> Result<Arc<dyn Linked>, LoadError>,
+    ) -> Result<ProgramId, LoadError> {
+        let engine = engine_for(image.isa).ok_or(LoadError::NoEngine { isa: image.isa })?;
         let id = ProgramId(self.loaded);
         let slot = self
             .programs
@@ -155,18 +171,15 @@ impl Nic {
             .ok_or(LoadError::Full {
                 limit: MAX_PROGRAMS,
             })?;
-        let linked = engine.load(
-            image,
-            &Resolver {
-                caps: &self.caps,
-                hook,
-                maps,
-                map_set: &self.maps,
-                environment: &self.environment,
-                programs: &self.programs,
-            },
-        )?;
-        let _ = slot.set(linked);
+        let resolver = Resolver {
+            caps: &self.caps,
+            hook,
+            maps,
+            map_set: &self.maps,
+            environment: &self.environment,
+            programs: &self.programs,
+        };
+        let _ = slot.set(load(engine, image, &resolver)?);
         self.loaded += 1;
         Ok(id)
     }

@@ -48,6 +48,22 @@ impl ArrayLayout {
         })
     }
 
+    /// Whether `size` bytes at `offset` lie inside the value of one element and CPU.
+    pub(super) fn holds(&self, offset: usize, size: usize) -> bool {
+        let Some(from_base) = offset.checked_sub(self.base) else {
+            return false;
+        };
+        let (cpu, from_cpu) = if self.cpu_stride > 0 {
+            (from_base / self.cpu_stride, from_base % self.cpu_stride)
+        } else {
+            (0, from_base)
+        };
+        let stride = self.stride.max(1);
+        cpu < self.cpus as usize
+            && from_cpu / stride < self.max_entries as usize
+            && from_cpu % stride + size <= self.value_size as usize
+    }
+
     /// Writes the value of one CPU.
     pub(super) fn update(
         &self,

@@ -159,3 +159,11 @@ impl Lpm {
             .collect()
     }
 }
+
+impl Lpm {
+    /// Whether `size` bytes at `offset` lie inside the value of one prefix.
+    pub(super) fn holds(&self, offset: usize, size: usize) -> bool {
+        // The stored key behind the value belongs to the entry, not to the program.
+        self.table.holds(offset, size + self.key_size)
+    }
+}

@@ -173,6 +173,31 @@ impl Memory {
         Some(unsafe { at.cast::<AtomicU64>().as_ref() })
     }
 
+    /// Replaces the aligned 4 or 8 bytes at `offset` by what `change` makes of them, as one
+    /// atomic operation, and gives the old value; `None` outside, unaligned, or for another
+    /// size. `change` may be called several times.
+    pub fn fetch_update(
+        &self,
+        offset: usize,
+        size: usize,
+        change: impl Fn(u64) -> u64,
+    ) -> Option<u64> {
+        match size {
+            4 => self
+                .atomic32(offset)?
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |old| {
+                    Some(change(u64::from(old)) as u32)
+                })
+                .ok()
+                .map(u64::from),
+            8 => self
+                .atomic64(offset)?
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |old| Some(change(old)))
+                .ok(),
+            _ => None,
+        }
+    }
+
     /// The aligned 2 bytes at `offset`; `None` outside or unaligned.
     fn atomic16(&self, offset: usize) -> Option<&AtomicU16> {
         if !offset.is_multiple_of(2) || !self.holds(offset, 2) {

@@ -10,6 +10,7 @@
 //! for per-CPU maps the values of all CPUs.
 
 mod array;
+mod bounds;
 mod def;
 mod errno;
 mod fifo;

@@ -160,3 +160,13 @@ impl Ring {
         parts
     }
 }
+
+impl Ring {
+    /// Whether `size` bytes at `offset` lie inside the data of one CPU.
+    pub(super) fn holds(&self, offset: usize, size: usize) -> bool {
+        let ring = (self.size as usize).max(1);
+        offset
+            .checked_sub(self.data)
+            .is_some_and(|at| at / ring < self.cpus as usize && at % ring + size <= ring)
+    }
+}

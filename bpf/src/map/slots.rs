@@ -133,3 +133,15 @@ impl Slots {
         Ok(())
     }
 }
+
+impl Slots {
+    /// Whether `size` bytes at `offset` lie inside the value of one slot.
+    pub(super) fn holds(&self, offset: usize, size: usize) -> bool {
+        offset.checked_sub(HEADER).is_some_and(|from| {
+            let inside = from % SLOT;
+            from / SLOT < self.max_entries as usize
+                && inside >= 8
+                && inside - 8 + size <= self.value_size.min(8)
+        })
+    }
+}

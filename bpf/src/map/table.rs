@@ -515,3 +515,22 @@ impl Table {
         }
     }
 }
+
+impl Table {
+    /// Whether `size` bytes at `offset` lie inside the value of one entry and CPU.
+    pub(super) fn holds(&self, offset: usize, size: usize) -> bool {
+        let Some(from_values) = offset.checked_sub(self.values) else {
+            return false;
+        };
+        let (cpu, from_cpu) = if self.cpu_stride > 0 {
+            (from_values / self.cpu_stride, from_values % self.cpu_stride)
+        } else {
+            (0, from_values)
+        };
+        let entry = from_cpu / self.value_stride.max(1);
+        let inside = from_cpu % self.value_stride.max(1);
+        cpu < (self.cpus as usize).max(1)
+            && entry < self.total as usize
+            && inside + size <= self.value_size
+    }
+}

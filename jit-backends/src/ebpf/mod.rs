@@ -1,0 +1,131 @@
+//! The identity backend: for NICs that execute eBPF itself. The image is the program's own
+//! bytes, with a relocation wherever it names a map.
+
+use bpf::finding::{Finding, Stage};
+use caps::Caps;
+use isa::ebpf::{CallTarget, Insn, NoSymbols, Wide};
+use isa::{CodeRange, Image, Isa, Relocation, RelocationKind, Resources, Symbol};
+use verifier::Verified;
+
+use crate::{Backend, Listing, ListingLine, Refusal};
+
+/// The backend.
+#[derive(Clone, Copy, Debug)]
+pub struct Ebpf;
+
+impl Backend for Ebpf {
+    fn name(&self) -> &'static str {
+        "ebpf"
+    }
+
+    fn isa(&self) -> Isa {
+        Isa::Ebpf
+    }
+
+    fn translate(&self, verified: &Verified, _caps: &Caps) -> Result<Image, Refusal> {
+        let program = verified.program();
+        let code = isa::ebpf::encode(&program.insns).map_err(|e| Refusal {
+            findings: vec![
+                Finding::error(
+                    "translate/unencodable",
+                    Stage::Translate,
+                    "",
+                    "the instruction has no encoding",
+                )
+                .at(e.pc, &program.source)
+                .why(e.to_string()),
+            ],
+        })?;
+        let mut relocations = Vec::new();
+        let mut resources = Resources {
+            stack_bytes: verified.stats().stack_bytes as usize,
+            ..Resources::default()
+        };
+        for (pc, insn) in program.insns.iter().enumerate() {
+            let symbol = match insn {
+                Insn::LoadWide {
+                    value: Wide::Map(map),
+                    ..
+                } => Symbol::Map(*map as usize),
+                Insn::LoadWide {
+                    value: Wide::MapValue { map, offset },
+                    ..
+                } => Symbol::MapValues {
+                    map: *map as usize,
+                    offset: u64::from(*offset),
+                },
+                Insn::Call(CallTarget::Helper(id)) => {
+                    resources.helpers.push(*id);
+                    continue;
+                }
+                _ => continue,
+            };
+            let (Symbol::Map(map) | Symbol::MapValues { map, .. }) = symbol else {
+                continue;
+            };
+            resources.maps.push(map);
+            relocations.push(Relocation {
+                at: pc * 8,
+                kind: RelocationKind::EbpfWide,
+                symbol,
+            });
+        }
+        resources.maps.sort_unstable();
+        resources.maps.dedup();
+        resources.helpers.sort_unstable();
+        resources.helpers.dedup();
+        let source_map = program
+            .insns
+            .iter()
+            .enumerate()
+            .filter(|(_, insn)| !matches!(insn, Insn::WideTail))
+            .map(|(pc, insn)| CodeRange {
+                start: pc * 8,
+                end: (pc + insn.slots()) * 8,
+                lane: 0,
+                pcs: vec![pc],
+            })
+            .collect();
+        Ok(Image {
+            isa: Isa::Ebpf,
+            code,
+            instructions: program
+                .insns
+                .iter()
+                .filter(|i| !matches!(i, Insn::WideTail))
+                .count(),
+            relocations,
+            entry: 0,
+            resources,
+            source_map,
+            removed: Vec::new(),
+        })
+    }
+
+    fn disassemble(&self, image: &Image) -> Listing {
+        // The text form of the table is held against LLVM's disassembler by the tests of `isa`.
+        let Ok(insns) = isa::ebpf::decode(&image.code) else {
+            return Listing::default();
+        };
+        let lines = insns
+            .iter()
+            .enumerate()
+            .filter(|(_, insn)| !matches!(insn, Insn::WideTail))
+            .map(|(pc, insn)| {
+                let bytes = image.code[pc * 8..(pc + insn.slots()) * 8].to_vec();
+                let text = match insn {
+                    Insn::Call(CallTarget::Helper(id)) => bpf::helper::name(*id)
+                        .map_or_else(|| format!("call {id}"), |name| format!("call {name}")),
+                    _ => insn.display(pc, &NoSymbols).to_string(),
+                };
+                ListingLine {
+                    offset: pc * 8,
+                    bytes,
+                    text,
+                    pcs: vec![pc],
+                }
+            })
+            .collect();
+        Listing { lines }
+    }
+}

@@ -1,0 +1,52 @@
+//! What an address is on this engine: a region in the upper 32 bits, a byte offset in the lower.
+//!
+//! Adding to a pointer stays in its region as long as a verified program adds, and an address
+//! made up by a wrong image names no region or an offset that the region does not have.
+
+use bpf::map::MapId;
+
+/// Region of the context.
+pub const CTX: u32 = 1;
+/// Region of the packet's area: headroom, bytes, tailroom.
+pub const PACKET: u32 = 2;
+/// Region of the stack: frame `n` ends at offset `(n + 1) * 512`.
+pub const STACK: u32 = 3;
+/// Region of map 0; map `n` is `MAPS + n`.
+pub const MAPS: u32 = 0x100;
+/// Handle of map 0 (no memory lies there); map `n` is `HANDLES + n`.
+pub const HANDLES: u32 = 0x8000_0000;
+
+/// The address of a byte.
+pub const fn at(region: u32, offset: u32) -> u64 {
+    (region as u64) << 32 | offset as u64
+}
+
+/// What names a map in a register.
+pub const fn handle(map: MapId) -> u64 {
+    at(HANDLES + map as u32, 0)
+}
+
+/// The address of byte `offset` of a map's memory.
+pub const fn map_value(map: MapId, offset: usize) -> u64 {
+    at(MAPS + map as u32, offset as u32)
+}
+
+/// The map that a handle names.
+pub const fn handle_map(value: u64) -> Option<MapId> {
+    let region = (value >> 32) as u32;
+    if value as u32 == 0 && region >= HANDLES {
+        Some((region - HANDLES) as usize)
+    } else {
+        None
+    }
+}
+
+/// The map whose memory an address lies in.
+pub const fn value_map(address: u64) -> Option<MapId> {
+    let region = (address >> 32) as u32;
+    if region >= MAPS && region < HANDLES {
+        Some((region - MAPS) as usize)
+    } else {
+        None
+    }
+}

@@ -1,0 +1,329 @@
+//! The state of one run: registers, stack, packet; and what helpers need of it.
+
+use bpf::Hook;
+use bpf::context::{self, FieldKind};
+use bpf::helper::{Machine, Window};
+use bpf::map::{MapId, MapSet, ValueAt};
+use bpf::run::{
+    Batch, Cost, Environment, Event, EventKind, Frame, RedirectTarget, Trap, TrapCause,
+};
+
+use super::address::{self, CTX, PACKET, STACK};
+use super::{Loaded, MAX_FRAMES};
+
+/// Bytes of a function's stack frame.
+pub(super) const FRAME_BYTES: usize = 512;
+
+/// One packet's run.
+pub(super) struct Run<'a> {
+    pub(super) program: &'a Loaded,
+    pub(super) registers: [u64; 11],
+    pub(super) stack: [u8; FRAME_BYTES * MAX_FRAMES],
+    pub(super) memory: &'a mut [u8],
+    pub(super) frame: &'a mut Frame,
+    pub(super) cost: Cost,
+    events: &'a mut Vec<Event>,
+    randoms: u32,
+    redirect: Option<RedirectTarget>,
+}
+
+/// Runs the program on one frame of a batch.
+pub(super) fn run_frame(program: &Loaded, batch: &mut Batch, index: usize) {
+    let frame = &mut batch.frames[index];
+    let memory = &mut batch.memory[frame.area.clone()];
+    let mut run = Run {
+        program,
+        registers: [0; 11],
+        stack: [0; FRAME_BYTES * MAX_FRAMES],
+        memory,
+        frame,
+        cost: Cost::default(),
+        events: &mut batch.events,
+        randoms: 0,
+        redirect: None,
+    };
+    let result = run.execute();
+    let (cost, redirect) = (run.cost, run.redirect);
+    frame.cost = cost;
+    frame.redirect = redirect;
+    match result {
+        Ok(r0) => frame.r0 = r0,
+        Err((pc, cause)) => {
+            frame.r0 = 0;
+            frame.trapped = true;
+            batch.traps.push((
+                index,
+                Trap {
+                    pc: Some(pc),
+                    code_offset: Some(pc * 8),
+                    cause,
+                },
+            ));
+        }
+    }
+}
+
+impl Run<'_> {
+    /// r1 and r2 at entry.
+    pub(super) fn arguments(&self) -> (u64, u64) {
+        match self.program.hook {
+            Hook::Raw { .. } => {
+                let length = self.frame.end - self.frame.data;
+                (address::at(PACKET, self.frame.data), u64::from(length))
+            }
+            _ => (address::at(CTX, 0), 0),
+        }
+    }
+
+    /// Offset in the packet's area, if all bytes lie between metadata and end.
+    fn in_packet(&self, offset: u32, size: usize) -> Option<usize> {
+        let end = (offset as usize).checked_add(size)?;
+        (offset >= self.frame.meta && end <= self.frame.end as usize).then_some(offset as usize)
+    }
+
+    fn load_ctx(&self, offset: u32, size: usize) -> Option<u64> {
+        let field = context::field_at(&self.program.hook, i64::from(offset))?;
+        let whole = match field.kind {
+            FieldKind::Data => address::at(PACKET, self.frame.data),
+            FieldKind::DataEnd => address::at(PACKET, self.frame.end),
+            FieldKind::DataMeta => address::at(PACKET, self.frame.meta),
+            FieldKind::Scalar => {
+                let value = match field.name {
+                    "ingress_ifindex" => self.frame.port,
+                    "rx_queue_index" => self.frame.queue,
+                    _ => 0,
+                };
+                let first = offset - u32::from(field.offset);
+                if first as usize + size > usize::from(field.size) {
+                    return None;
+                }
+                let shifted = u64::from(value) >> (8 * first);
+                return Some(if size == 4 {
+                    shifted
+                } else {
+                    shifted & ((1 << (8 * size)) - 1)
+                });
+            }
+        };
+        (size == 4 && offset == u32::from(field.offset)).then_some(whole)
+    }
+
+    /// Loads 1, 2, 4 or 8 bytes, zero-extended; a pointer field of the context gives the whole
+    /// pointer.
+    pub(super) fn load(&mut self, address: u64, size: usize) -> Result<u64, TrapCause> {
+        let (region, offset) = ((address >> 32) as u32, address as u32);
+        let value = match region {
+            CTX => self.load_ctx(offset, size),
+            PACKET => {
+                self.cost.packet_accesses += 1;
+                self.in_packet(offset, size)
+                    .map(|at| little_endian(&self.memory[at..at + size]))
+            }
+            STACK => {
+                let at = offset as usize;
+                self.stack
+                    .get(at..at.saturating_add(size))
+                    .map(little_endian)
+            }
+            _ => {
+                self.cost.map_accesses += 1;
+                address::value_map(address)
+                    .and_then(|id| self.program.maps.get(id))
+                    .filter(|map| map.holds(offset as usize, size))
+                    .and_then(|map| map.memory().load(offset as usize, size))
+            }
+        };
+        value.ok_or(TrapCause::OutOfBounds {
+            address,
+            size: size as u32,
+            write: false,
+        })
+    }
+
+    /// Stores the lower 1, 2, 4 or 8 bytes.
+    pub(super) fn store(&mut self, address: u64, size: usize, value: u64) -> Result<(), TrapCause> {
+        let (region, offset) = ((address >> 32) as u32, address as u32);
+        let outside = TrapCause::OutOfBounds {
+            address,
+            size: size as u32,
+            write: true,
+        };
+        let bytes = value.to_le_bytes();
+        match region {
+            CTX => {
+                // Writing rx_queue_index chooses the queue of the host; nothing else is writable.
+                let field = context::field_at(&self.program.hook, i64::from(offset));
+                match field {
+                    Some(f) if f.writable_on_device && size == 4 => Ok(()),
+                    _ => Err(outside),
+                }
+            }
+            PACKET => {
+                self.cost.packet_accesses += 1;
+                let at = self.in_packet(offset, size).ok_or(outside)?;
+                self.memory[at..at + size].copy_from_slice(&bytes[..size]);
+                Ok(())
+            }
+            STACK => {
+                let at = offset as usize;
+                let slot = self
+                    .stack
+                    .get_mut(at..at.saturating_add(size))
+                    .ok_or(outside)?;
+                slot.copy_from_slice(&bytes[..size]);
+                Ok(())
+            }
+            _ => {
+                self.cost.map_accesses += 1;
+                let map = address::value_map(address)
+                    .and_then(|id| self.program.maps.get(id))
+                    .filter(|map| map.holds(offset as usize, size))
+                    .ok_or(outside)?;
+                if map.is_read_only() {
+                    return Err(TrapCause::ReadOnly {
+                        address,
+                        size: size as u32,
+                    });
+                }
+                map.memory()
+                    .store(offset as usize, size, value)
+                    .ok_or(outside)
+            }
+        }
+    }
+}
+
+fn little_endian(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+impl Machine for Run<'_> {
+    fn read(&self, address: u64, into: &mut [u8]) -> Result<(), TrapCause> {
+        let (region, offset) = ((address >> 32) as u32, address as u32);
+        let size = into.len();
+        let from = match region {
+            PACKET => self
+                .in_packet(offset, size)
+                .map(|at| &self.memory[at..at + size]),
+            STACK => self
+                .stack
+                .get(offset as usize..(offset as usize).saturating_add(size)),
+            _ => None,
+        };
+        if let Some(from) = from {
+            into.copy_from_slice(from);
+            return Ok(());
+        }
+        address::value_map(address)
+            .and_then(|id| self.program.maps.get(id))
+            .filter(|map| map.holds(offset as usize, size))
+            .and_then(|map| map.memory().read(offset as usize, into))
+            .ok_or(TrapCause::OutOfBounds {
+                address,
+                size: size as u32,
+                write: false,
+            })
+    }
+
+    fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), TrapCause> {
+        let (region, offset) = ((address >> 32) as u32, address as u32);
+        let size = bytes.len();
+        let to = match region {
+            PACKET => self
+                .in_packet(offset, size)
+                .map(|at| &mut self.memory[at..at + size]),
+            STACK => self
+                .stack
+                .get_mut(offset as usize..(offset as usize).saturating_add(size)),
+            _ => None,
+        };
+        if let Some(to) = to {
+            to.copy_from_slice(bytes);
+            return Ok(());
+        }
+        address::value_map(address)
+            .and_then(|id| self.program.maps.get(id))
+            .filter(|map| !map.is_read_only() && map.holds(offset as usize, size))
+            .and_then(|map| map.memory().write(offset as usize, bytes))
+            .ok_or(TrapCause::OutOfBounds {
+                address,
+                size: size as u32,
+                write: true,
+            })
+    }
+
+    fn maps(&self) -> &MapSet {
+        &self.program.maps
+    }
+
+    fn map_id(&self, handle: u64) -> Result<MapId, TrapCause> {
+        address::handle_map(handle)
+            .filter(|id| self.program.maps.get(*id).is_some())
+            .ok_or(TrapCause::BadMap { value: handle })
+    }
+
+    fn map_handle(&self, map: MapId) -> u64 {
+        address::handle(map)
+    }
+
+    fn value_address(&self, map: MapId, at: ValueAt) -> u64 {
+        address::map_value(map, at.0)
+    }
+
+    fn value_at(&self, address: u64) -> Result<(MapId, ValueAt), TrapCause> {
+        address::value_map(address)
+            .filter(|id| self.program.maps.get(*id).is_some())
+            .map(|id| (id, ValueAt(address as u32 as usize)))
+            .ok_or(TrapCause::BadMap { value: address })
+    }
+
+    fn environment(&self) -> &Environment {
+        &self.program.environment
+    }
+
+    fn window(&mut self) -> Window<'_> {
+        Window {
+            area: self.memory,
+            meta: &mut self.frame.meta,
+            data: &mut self.frame.data,
+            end: &mut self.frame.end,
+        }
+    }
+
+    fn cpu(&self) -> u32 {
+        self.frame.queue
+    }
+
+    fn packet(&self) -> u64 {
+        self.frame.number
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.frame.arrival_ns
+    }
+
+    fn random(&mut self) -> u32 {
+        let number = bpf::helper::random(
+            self.program.environment.seed,
+            self.frame.number,
+            self.randoms,
+        );
+        self.randoms += 1;
+        number
+    }
+
+    fn redirect(&mut self, target: Option<RedirectTarget>) {
+        self.redirect = target;
+    }
+
+    fn emit(&mut self, kind: EventKind, bytes: &[u8]) {
+        self.events.push(Event {
+            packet: self.frame.number,
+            kind,
+            bytes: bytes.to_vec(),
+        });
+    }
+}

@@ -1,0 +1,174 @@
+//! The engine of NICs that execute eBPF itself (hBPF, netdevsim): it decodes the image's bytes
+//! and runs them with the profile's cycles.
+//!
+//! It trusts nothing about the image: every access is checked against the region its address
+//! names, and a program that runs too long is stopped. [`address`] says what addresses are,
+//! `machine` holds the state of one run, `execute` does the instructions.
+
+pub mod address;
+mod execute;
+mod machine;
+
+use std::any::Any;
+use std::sync::Arc;
+
+use bpf::Hook;
+use bpf::map::{MapId, MapSet};
+use bpf::run::{Batch, Environment};
+use caps::CostClass;
+use isa::ebpf::{CallTarget, Insn, Wide};
+use isa::{Image, Isa, Symbol};
+
+use crate::{Engine, Linked, LoadError, ProgramTable, QueueState, Resolver};
+
+/// The engine.
+#[derive(Clone, Copy, Debug)]
+pub struct Ebpf;
+
+/// Instructions after which a run is stopped: more than any verified program executes.
+pub const FUEL: u64 = 1 << 26;
+
+/// Nested calls, the entry included.
+pub const MAX_FRAMES: usize = 8;
+
+/// An image made ready.
+pub(crate) struct Loaded {
+    insns: Vec<Insn>,
+    /// Cycles of each instruction; of a branch, if it is not taken.
+    cycles: Vec<u32>,
+    /// Cycles of a taken branch.
+    branch_taken: u32,
+    /// Cycles before the first instruction.
+    start: u32,
+    hook: Hook,
+    maps: MapSet,
+    environment: Arc<Environment>,
+    programs: Arc<ProgramTable>,
+}
+
+impl Engine for Ebpf {
+    fn isa(&self) -> Isa {
+        Isa::Ebpf
+    }
+
+    fn load(&self, image: &Image, resolver: &Resolver<'_>) -> Result<Arc<dyn Linked>, LoadError> {
+        let mut insns = isa::ebpf::decode(&image.code).map_err(|e| LoadError::Malformed {
+            offset: e.offset,
+            what: "no eBPF instruction can be decoded here",
+        })?;
+        let slots = insns.len() as u64;
+        if let Some(limit) = resolver.caps.image_length() {
+            let used = if limit.unit == caps::Unit::Bytes {
+                slots * 8
+            } else {
+                slots
+            };
+            if let (true, Some(has)) = (limit.exceeded_by(used), limit.value.known()) {
+                return Err(LoadError::TooLarge {
+                    what: "image length",
+                    needs: used,
+                    has,
+                });
+            }
+        }
+        relocate(image, resolver, &mut insns)?;
+        check_jumps(&insns)?;
+        let costs = resolver.caps.costs();
+        let cost = |class: CostClass| costs.cycles(class).unwrap_or(0) as u32;
+        let cycles = insns
+            .iter()
+            .map(|i| CostClass::of(i).map_or(0, cost))
+            .collect();
+        Ok(Arc::new(Loaded {
+            insns,
+            cycles,
+            branch_taken: cost(CostClass::BranchTaken),
+            start: cost(CostClass::Start),
+            hook: resolver.hook.clone(),
+            maps: resolver.map_set.clone(),
+            environment: Arc::clone(resolver.environment),
+            programs: Arc::clone(resolver.programs),
+        }))
+    }
+}
+
+impl Linked for Loaded {
+    fn run(&self, _queues: &mut [QueueState], batch: &mut Batch) {
+        for index in 0..batch.frames.len() {
+            machine::run_frame(self, batch, index);
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// Puts the NIC's map ids where the code names the program's maps.
+fn relocate(image: &Image, resolver: &Resolver<'_>, insns: &mut [Insn]) -> Result<(), LoadError> {
+    for relocation in &image.relocations {
+        let malformed = |what| LoadError::Malformed {
+            offset: relocation.at,
+            what,
+        };
+        let id = |map: usize| -> Result<MapId, LoadError> {
+            let id = resolver.maps.get(map).copied();
+            id.filter(|id| resolver.map_set.get(*id).is_some())
+                .ok_or(malformed(
+                    "a relocation names a map that the NIC does not have",
+                ))
+        };
+        let insn = insns
+            .get_mut(relocation.at / 8)
+            .ok_or(malformed("a relocation lies outside the code"))?;
+        let Insn::LoadWide { value, .. } = insn else {
+            return Err(malformed("a relocation must lie on a two-slot load"));
+        };
+        *value = match relocation.symbol {
+            Symbol::Map(map) => Wide::Value(address::handle(id(map)?)),
+            Symbol::MapValues { map, offset } => {
+                let id = id(map)?;
+                let first = resolver.map_set.get(id).and_then(|m| m.lookup(&[0; 4], 0));
+                let first = first.ok_or(malformed("a map has no value 0"))?;
+                Wide::Value(address::map_value(id, first.0) + offset)
+            }
+            Symbol::Helper(_) | Symbol::Runtime(_) => {
+                return Err(malformed("this engine has no such symbol"));
+            }
+        };
+    }
+    Ok(())
+}
+
+/// Every jump and call must land on an instruction, and the last must not fall off the end.
+fn check_jumps(insns: &[Insn]) -> Result<(), LoadError> {
+    let lands = |target: i64| {
+        usize::try_from(target)
+            .ok()
+            .and_then(|t| insns.get(t))
+            .is_some_and(|i| !matches!(i, Insn::WideTail))
+    };
+    for (pc, insn) in insns.iter().enumerate() {
+        let malformed = |what| LoadError::Malformed {
+            offset: pc * 8,
+            what,
+        };
+        let target = insn.jump_target(pc).or_else(|| insn.function_target(pc));
+        if target.is_some_and(|t| !lands(t)) {
+            return Err(malformed("a jump lands where no instruction is"));
+        }
+        if matches!(
+            insn,
+            Insn::Call(CallTarget::Kfunc { .. } | CallTarget::Reg(_))
+        ) {
+            return Err(malformed("this engine calls helpers and functions only"));
+        }
+    }
+    match insns.last() {
+        Some(Insn::Exit | Insn::Jump { .. }) => Ok(()),
+        _ => Err(LoadError::Malformed {
+            offset: insns.len().saturating_sub(1) * 8,
+            what: "the code falls off its end",
+        }),
+    }
+}
