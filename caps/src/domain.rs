@@ -145,7 +145,7 @@ impl Domain {
 
 /// The names among `known` that are close to `name`, best first, at most three.
 pub fn near<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<String> {
-    let mut scored: Vec<(usize, &str)> = known
+    let mut scored: Vec<(bool, usize, &str)> = known
         .into_iter()
         .filter_map(|k| {
             let distance = distance(name, k);
@@ -153,7 +153,7 @@ pub fn near<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<Str
             let close = distance <= 2.max(name.len() / 4);
             let same_end = last(name) == last(k);
             let part = name.len() >= 4 && k.contains(name);
-            (close || same_end || part).then_some((distance, k))
+            (close || same_end || part).then_some((!k.starts_with(name), distance, k))
         })
         .collect();
     scored.sort_unstable();
@@ -161,7 +161,7 @@ pub fn near<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<Str
     scored
         .into_iter()
         .take(3)
-        .map(|(_, k)| k.to_owned())
+        .map(|(_, _, k)| k.to_owned())
         .collect()
 }
 

@@ -20,8 +20,10 @@ pub mod schema;
 mod set;
 mod typed;
 pub mod value;
+mod write;
 
 pub use profile::{Caps, Place, ProfileError, RecordFormat, builtin, builtin_names, builtin_text};
+pub use record::RecordError;
 pub use set::apply_set;
 pub use typed::{CostClass, Costs, Model, Packet};
 pub use value::{Bound, By, Fact, Limit, Names, Scope, Trust, Unit, Value};
