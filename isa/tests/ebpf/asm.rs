@@ -282,7 +282,15 @@ fn data_sections_of_a_compiler_are_skipped() {
 }
 
 /// Text and the error it gives.
-const ERRORS: [(&str, &str); 33] = [
+const ERRORS: [(&str, &str); 35] = [
+    (
+        "r1 = 99999999999999999999",
+        "line 1, column 6: the immediate must be between -2147483648 and 2147483647, found `99999999999999999999`",
+    ),
+    (
+        "r1 = 0x ll",
+        "line 1, column 6: expected a number, decimal or after 0x, without leading zeros, found `0x`",
+    ),
     (
         "r1 = r11",
         "line 1, column 6: expected a register, a number, a name with `ll`, or an access to memory, found `r11`",

@@ -346,11 +346,7 @@ impl<'a> Cursor<'a> {
             return self.expected("a number, decimal or after 0x, without leading zeros");
         };
         self.next += 1;
-        let value = if negative {
-            -i128::from(magnitude)
-        } else {
-            i128::from(magnitude)
-        };
+        let value = if negative { -magnitude } else { magnitude };
         if (min..=max).contains(&value) {
             return Ok(value);
         }
@@ -383,7 +379,7 @@ impl<'a> Cursor<'a> {
     /// numbers from 2^31 on are refused, but for those of 64 bits that sign extension gives.
     pub(super) fn immediate(&mut self, width: Width) -> Parsed<i32> {
         let start = self.next;
-        let value = self.number("the immediate", i64::MIN.into(), u64::MAX.into())?;
+        let value = self.number("the immediate", i128::MIN, i128::MAX)?;
         let extended = i32::try_from(value as i64);
         let kind = match (
             i32::try_from(value).or(extended),
@@ -424,16 +420,13 @@ pub(super) fn register(text: &str) -> Option<(Width, Reg)> {
 }
 
 /// Decimal, or hexadecimal after `0x`; no leading zeros, which other assemblers read as octal.
-fn magnitude(text: &str) -> Option<u64> {
-    match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(hex) if hex.bytes().all(|digit| digit.is_ascii_hexdigit()) => {
-            u64::from_str_radix(hex, 16).ok()
-        }
-        None if text == "0"
-            || (!text.starts_with('0') && text.bytes().all(|d| d.is_ascii_digit())) =>
-        {
-            text.parse().ok()
-        }
-        _ => None,
+/// What is too large for any field comes out as `i128::MAX`.
+fn magnitude(text: &str) -> Option<i128> {
+    let hex = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+    let (digits, radix) = hex.map_or((text, 10), |digits| (digits, 16));
+    let octal = hex.is_none() && text != "0" && text.starts_with('0');
+    if digits.is_empty() || octal || !digits.chars().all(|digit| digit.is_digit(radix)) {
+        return None;
     }
+    Some(i128::from_str_radix(digits, radix).unwrap_or(i128::MAX))
 }
