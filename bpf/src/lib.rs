@@ -14,11 +14,13 @@
 //! (`verifier`), what a NIC can do (`caps`).
 #![deny(unsafe_code)]
 
+pub mod btf;
 pub mod context;
 pub mod finding;
 pub mod helper;
 pub mod hook;
 pub mod map;
+pub mod object;
 pub mod program;
 pub mod run;
 
