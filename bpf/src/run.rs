@@ -133,8 +133,21 @@ pub enum EventKind {
 pub struct Environment {
     /// Seed of everything random: a packet's numbers derive from (seed, packet, call).
     pub seed: u64,
-    /// Interface indices of the ports; an empty network namespace has only 1.
+    /// Interface indices of the ports; an empty network namespace has only 1, and so has an
+    /// empty list.
     pub ports: Vec<u32>,
+    /// Routes and neighbours that `bpf_fib_lookup` finds; without them forwarding is off.
+    pub fib: Option<crate::helper::Fib>,
+}
+
+impl Environment {
+    /// Whether there is a port with this interface index.
+    pub fn has_port(&self, ifindex: u32) -> bool {
+        match self.ports.as_slice() {
+            [] => ifindex == 1,
+            ports => ports.contains(&ifindex),
+        }
+    }
 }
 
 /// Why an engine stopped a program that should not have done what it did.

@@ -113,6 +113,31 @@ pub(super) fn delete<M: Machine>(machine: &mut M, args: [u64; 5]) -> Result<u64,
     Ok(to_r0(map.delete(key.bytes())))
 }
 
+/// `bpf_map_push_elem(map, value, flags)`.
+pub(super) fn push<M: Machine>(machine: &mut M, args: [u64; 5]) -> Result<u64, TrapCause> {
+    let (_, map) = map_of(machine, args[0])?;
+    let value = Copied::new(machine, args[1], map.def().value_size as usize)?;
+    Ok(to_r0(map.push(value.bytes(), args[2])))
+}
+
+/// `bpf_map_pop_elem(map, value)`, and without `remove` `bpf_map_peek_elem`. An empty map makes
+/// the value zero.
+pub(super) fn take<M: Machine>(
+    machine: &mut M,
+    args: [u64; 5],
+    remove: bool,
+) -> Result<u64, TrapCause> {
+    let (_, map) = map_of(machine, args[0])?;
+    let mut value = vec![0; map.def().value_size as usize];
+    let result = if remove {
+        map.pop(&mut value)
+    } else {
+        map.peek(&mut value)
+    };
+    machine.write(args[1], &value)?;
+    Ok(to_r0(result))
+}
+
 /// Where `bpf_tail_call(ctx, map, index)` goes: the number the prog_array's slot was filled
 /// with, or `None` if the call falls through. The engine counts calls in a row and falls through
 /// after [`MAX_TAIL_CALLS`](super::MAX_TAIL_CALLS).

@@ -10,19 +10,23 @@
 
 mod csum;
 mod event;
+mod fib;
+mod format;
 mod machine;
 mod map;
 mod names;
 mod packet;
 mod prototype;
 mod redirect;
+mod routes;
 mod table;
 mod time;
 
 pub use machine::{Machine, Window};
 pub use map::tail_call_target;
-pub use names::{id_by_name, name};
+pub use names::{HelperNames, id_by_name, name};
 pub use prototype::{Arg, Prototype, Return};
+pub use routes::{Fib, FibError};
 pub use table::{PROTOTYPES, prototype};
 pub use time::random;
 
@@ -59,7 +63,17 @@ pub fn call<M: Machine>(id: u32, machine: &mut M, args: [u64; 5]) -> Result<u64,
         51 => redirect::redirect_map(machine, args),
         54 => Ok(packet::adjust_meta(machine, args)),
         65 => Ok(packet::adjust_tail(machine, args)),
+        69 => fib::fib_lookup(machine, args),
+        87 => map::push(machine, args),
+        88 => map::take(machine, args, true),
+        89 => map::take(machine, args, false),
         118 => Ok(time::jiffies64(machine.now_ns())),
+        130 => event::ringbuf_output(machine, args),
+        131 => event::ringbuf_reserve(machine, args),
+        132 => event::ringbuf_finish(machine, args, false),
+        133 => event::ringbuf_finish(machine, args, true),
+        134 => event::ringbuf_query(machine, args),
+        177 => event::trace_vprintk(machine, args),
         188 => Ok(packet::buff_len(machine)),
         189 => packet::load_bytes(machine, args),
         190 => packet::store_bytes(machine, args),

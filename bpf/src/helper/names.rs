@@ -1,6 +1,8 @@
 //! Names of all helpers that Linux 6.18 knows, modelled or not, so that a message can name what
 //! is missing.
 
+use std::borrow::Cow;
+
 /// Full names by id; id 0 is no helper. Source: `enum bpf_func_id` of
 /// linux/bpf.h (closed since 5.18: new functions are kfuncs).
 const NAMES: [&str; 212] = [
@@ -243,4 +245,18 @@ pub fn id_by_name(name: &str) -> Option<u32> {
         .skip(1)
         .position(|full| full.strip_prefix("bpf_") == Some(bare))
         .map(|at| at as u32 + 1)
+}
+
+/// Names of helpers for texts of instructions; no other names.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HelperNames;
+
+impl isa::ebpf::Symbols for HelperNames {
+    fn helper_name(&self, id: u32) -> Option<Cow<'_, str>> {
+        name(id).map(Cow::Borrowed)
+    }
+
+    fn helper_id(&self, name: &str) -> Option<u32> {
+        id_by_name(name)
+    }
 }

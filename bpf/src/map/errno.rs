@@ -36,6 +36,7 @@ errnos! {
     Enospc = 28, "ENOSPC";
     Eoverflow = 75, "EOVERFLOW";
     Eopnotsupp = 95, "EOPNOTSUPP";
+    Eafnosupport = 97, "EAFNOSUPPORT";
     Enotsupp = 524, "ENOTSUPP";
 }
 

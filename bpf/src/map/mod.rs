@@ -30,6 +30,6 @@ pub use def::{DataSection, InitialSlot, MapDef, MapType, SlotValue};
 pub use errno::{Errno, to_r0};
 pub use memory::Memory;
 pub use runtime::{Map, MapError, MapId, Placement, UpdateFlags, ValueAt};
-pub use set::MapSet;
+pub use set::{MapSet, SetError};
 
 use runtime::{HEADER, index_of};
