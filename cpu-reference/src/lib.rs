@@ -17,7 +17,7 @@ pub use interp::Interp;
 /// What a reference is built from: the programs of one object that run together, and their maps.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// The entry program first, then those that its prog_array slots reach. A prog_array slot
+    /// The entry program first, then those that its program array slots reach. Such a slot
     /// holds an index into this list.
     pub programs: Vec<Arc<Program>>,
     /// The maps, seeded.

@@ -19,7 +19,7 @@ impl Symbols for Helpers {
 
 /// A program from assembly, with the maps that the text declares.
 fn program(hook: Hook, text: &str) -> Program {
-    let assembly = parse_asm(text, &Helpers).unwrap();
+    let assembly = parse_asm(text, &Helpers).expect("assembly");
     let maps: Vec<MapDef> = assembly
         .maps
         .iter()
@@ -28,7 +28,10 @@ fn program(hook: Hook, text: &str) -> Program {
             value_size: decl.value_size,
             max_entries: decl.max_entries,
             flags: decl.flags,
-            ..MapDef::new(&decl.name, MapType::from_name(&decl.kind).unwrap())
+            ..MapDef::new(
+                &decl.name,
+                MapType::from_name(&decl.kind).expect("map type"),
+            )
         })
         .collect();
     let end = assembly.insns.len();
@@ -54,7 +57,7 @@ fn program(hook: Hook, text: &str) -> Program {
 fn run(programs: Vec<Program>, bytes: &[u8], prepare: impl Fn(&MapSet)) -> (Batch, MapSet) {
     let mut maps = MapSet::new();
     for def in programs[0].maps.iter() {
-        maps.push(Map::new(def, 1).unwrap());
+        maps.push(Map::new(def, 1).expect("map"));
     }
     prepare(&maps);
     let interp = Interp::new(Setup {
@@ -62,7 +65,7 @@ fn run(programs: Vec<Program>, bytes: &[u8], prepare: impl Fn(&MapSet)) -> (Batc
         maps: maps.clone(),
         environment: Arc::new(Environment::default()),
     })
-    .unwrap();
+    .expect("interp");
     let mut batch = Batch::new();
     let arrival = Arrival {
         number: 0,
@@ -84,10 +87,9 @@ fn trap(text: &str) -> (usize, TrapCause) {
     let batch = xdp(text, &[0; 64]);
     assert!(batch.frames[0].trapped);
     assert_eq!(batch.frames[0].r0, 0);
-    let [(0, trap)] = batch.traps.as_slice() else {
-        panic!("{:?}", batch.traps)
-    };
-    (trap.pc.unwrap(), trap.cause)
+    assert_eq!(batch.traps.len(), 1);
+    let trap = &batch.traps[0].1;
+    (trap.pc.expect("pc"), trap.cause)
 }
 
 #[test]

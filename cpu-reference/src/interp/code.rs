@@ -309,7 +309,6 @@ impl Builder<'_> {
                 })
             },
             Insn::LoadWide { dst, value } => self.wide(pc, dst, value),
-            Insn::WideTail => Cell::new(Op::Bad),
             Insn::Load {
                 size,
                 signed,
@@ -423,7 +422,9 @@ impl Builder<'_> {
                 offset: self.target(pc, pc as i64 + 1 + i64::from(offset)),
                 ..Cell::new(Op::Call)
             },
-            Insn::Call(CallTarget::Kfunc { .. } | CallTarget::Reg(_)) => Cell::new(Op::Bad),
+            Insn::Call(CallTarget::Kfunc { .. } | CallTarget::Reg(_)) | Insn::WideTail => {
+                Cell::new(Op::Bad)
+            }
             Insn::Exit => Cell::new(Op::Exit),
         }
     }

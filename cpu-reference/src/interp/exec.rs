@@ -36,6 +36,10 @@ struct Saved {
 }
 
 /// Runs the entry program on a packet.
+#[expect(
+    clippy::redundant_closure_call,
+    reason = "the table below hands each operation to a macro as a closure"
+)]
 pub(super) fn run(packet: &mut Packet<'_>) -> End {
     let shared = packet.shared;
     let code = &shared.code;
@@ -76,21 +80,21 @@ pub(super) fn run(packet: &mut Packet<'_>) -> End {
             }};
         }
         macro_rules! alu64 {
-            (imm $f:expr) => {{
+            (imm, $f:expr) => {{
                 let f: fn(u64, u64) -> u64 = $f;
                 r[d] = f(r[d], imm as u64);
             }};
-            (reg $f:expr) => {{
+            (reg, $f:expr) => {{
                 let f: fn(u64, u64) -> u64 = $f;
                 r[d] = f(r[d], r[s]);
             }};
         }
         macro_rules! alu32 {
-            (imm $f:expr) => {{
+            (imm, $f:expr) => {{
                 let f: fn(u32, u32) -> u32 = $f;
                 r[d] = u64::from(f(r[d] as u32, imm as u32));
             }};
-            (reg $f:expr) => {{
+            (reg, $f:expr) => {{
                 let f: fn(u32, u32) -> u32 = $f;
                 r[d] = u64::from(f(r[d] as u32, r[s] as u32));
             }};
@@ -103,21 +107,21 @@ pub(super) fn run(packet: &mut Packet<'_>) -> End {
             };
         }
         macro_rules! branch64 {
-            (imm $f:expr) => {{
+            (imm, $f:expr) => {{
                 let f: fn(u64, u64) -> bool = $f;
                 branch!(f(r[d], imm as u64));
             }};
-            (reg $f:expr) => {{
+            (reg, $f:expr) => {{
                 let f: fn(u64, u64) -> bool = $f;
                 branch!(f(r[d], r[s]));
             }};
         }
         macro_rules! branch32 {
-            (imm $f:expr) => {{
+            (imm, $f:expr) => {{
                 let f: fn(u32, u32) -> bool = $f;
                 branch!(f(r[d] as u32, imm as u32));
             }};
-            (reg $f:expr) => {{
+            (reg, $f:expr) => {{
                 let f: fn(u32, u32) -> bool = $f;
                 branch!(f(r[d] as u32, r[s] as u32));
             }};
@@ -166,63 +170,63 @@ pub(super) fn run(packet: &mut Packet<'_>) -> End {
         }
 
         match cell.op {
-            Op::Add64Imm => alu64!(imm u64::wrapping_add),
-            Op::Add64Reg => alu64!(reg u64::wrapping_add),
-            Op::Add32Imm => alu32!(imm u32::wrapping_add),
-            Op::Add32Reg => alu32!(reg u32::wrapping_add),
-            Op::Sub64Imm => alu64!(imm u64::wrapping_sub),
-            Op::Sub64Reg => alu64!(reg u64::wrapping_sub),
-            Op::Sub32Imm => alu32!(imm u32::wrapping_sub),
-            Op::Sub32Reg => alu32!(reg u32::wrapping_sub),
-            Op::Mul64Imm => alu64!(imm u64::wrapping_mul),
-            Op::Mul64Reg => alu64!(reg u64::wrapping_mul),
-            Op::Mul32Imm => alu32!(imm u32::wrapping_mul),
-            Op::Mul32Reg => alu32!(reg u32::wrapping_mul),
-            Op::Div64Imm => alu64!(imm alu::div64),
-            Op::Div64Reg => alu64!(reg alu::div64),
-            Op::Div32Imm => alu32!(imm alu::div32),
-            Op::Div32Reg => alu32!(reg alu::div32),
-            Op::Sdiv64Imm => alu64!(imm alu::sdiv64),
-            Op::Sdiv64Reg => alu64!(reg alu::sdiv64),
-            Op::Sdiv32Imm => alu32!(imm alu::sdiv32),
-            Op::Sdiv32Reg => alu32!(reg alu::sdiv32),
-            Op::Mod64Imm => alu64!(imm alu::mod64),
-            Op::Mod64Reg => alu64!(reg alu::mod64),
-            Op::Mod32Imm => alu32!(imm alu::mod32),
-            Op::Mod32Reg => alu32!(reg alu::mod32),
-            Op::Smod64Imm => alu64!(imm alu::smod64),
-            Op::Smod64Reg => alu64!(reg alu::smod64),
-            Op::Smod32Imm => alu32!(imm alu::smod32),
-            Op::Smod32Reg => alu32!(reg alu::smod32),
-            Op::Or64Imm => alu64!(imm | a, b | a | b),
-            Op::Or64Reg => alu64!(reg | a, b | a | b),
-            Op::Or32Imm => alu32!(imm | a, b | a | b),
-            Op::Or32Reg => alu32!(reg | a, b | a | b),
-            Op::And64Imm => alu64!(imm | a, b | a & b),
-            Op::And64Reg => alu64!(reg | a, b | a & b),
-            Op::And32Imm => alu32!(imm | a, b | a & b),
-            Op::And32Reg => alu32!(reg | a, b | a & b),
-            Op::Xor64Imm => alu64!(imm | a, b | a ^ b),
-            Op::Xor64Reg => alu64!(reg | a, b | a ^ b),
-            Op::Xor32Imm => alu32!(imm | a, b | a ^ b),
-            Op::Xor32Reg => alu32!(reg | a, b | a ^ b),
-            Op::Mov64Imm => alu64!(imm | _, b | b),
-            Op::Mov64Reg => alu64!(reg | _, b | b),
-            Op::Mov32Imm => alu32!(imm | _, b | b),
-            Op::Mov32Reg => alu32!(reg | _, b | b),
+            Op::Add64Imm => alu64!(imm, u64::wrapping_add),
+            Op::Add64Reg => alu64!(reg, u64::wrapping_add),
+            Op::Add32Imm => alu32!(imm, u32::wrapping_add),
+            Op::Add32Reg => alu32!(reg, u32::wrapping_add),
+            Op::Sub64Imm => alu64!(imm, u64::wrapping_sub),
+            Op::Sub64Reg => alu64!(reg, u64::wrapping_sub),
+            Op::Sub32Imm => alu32!(imm, u32::wrapping_sub),
+            Op::Sub32Reg => alu32!(reg, u32::wrapping_sub),
+            Op::Mul64Imm => alu64!(imm, u64::wrapping_mul),
+            Op::Mul64Reg => alu64!(reg, u64::wrapping_mul),
+            Op::Mul32Imm => alu32!(imm, u32::wrapping_mul),
+            Op::Mul32Reg => alu32!(reg, u32::wrapping_mul),
+            Op::Div64Imm => alu64!(imm, alu::div64),
+            Op::Div64Reg => alu64!(reg, alu::div64),
+            Op::Div32Imm => alu32!(imm, alu::div32),
+            Op::Div32Reg => alu32!(reg, alu::div32),
+            Op::Sdiv64Imm => alu64!(imm, alu::sdiv64),
+            Op::Sdiv64Reg => alu64!(reg, alu::sdiv64),
+            Op::Sdiv32Imm => alu32!(imm, alu::sdiv32),
+            Op::Sdiv32Reg => alu32!(reg, alu::sdiv32),
+            Op::Mod64Imm => alu64!(imm, alu::mod64),
+            Op::Mod64Reg => alu64!(reg, alu::mod64),
+            Op::Mod32Imm => alu32!(imm, alu::mod32),
+            Op::Mod32Reg => alu32!(reg, alu::mod32),
+            Op::Smod64Imm => alu64!(imm, alu::smod64),
+            Op::Smod64Reg => alu64!(reg, alu::smod64),
+            Op::Smod32Imm => alu32!(imm, alu::smod32),
+            Op::Smod32Reg => alu32!(reg, alu::smod32),
+            Op::Or64Imm => alu64!(imm, |a, b| a | b),
+            Op::Or64Reg => alu64!(reg, |a, b| a | b),
+            Op::Or32Imm => alu32!(imm, |a, b| a | b),
+            Op::Or32Reg => alu32!(reg, |a, b| a | b),
+            Op::And64Imm => alu64!(imm, |a, b| a & b),
+            Op::And64Reg => alu64!(reg, |a, b| a & b),
+            Op::And32Imm => alu32!(imm, |a, b| a & b),
+            Op::And32Reg => alu32!(reg, |a, b| a & b),
+            Op::Xor64Imm => alu64!(imm, |a, b| a ^ b),
+            Op::Xor64Reg => alu64!(reg, |a, b| a ^ b),
+            Op::Xor32Imm => alu32!(imm, |a, b| a ^ b),
+            Op::Xor32Reg => alu32!(reg, |a, b| a ^ b),
+            Op::Mov64Imm => alu64!(imm, |_, b| b),
+            Op::Mov64Reg => alu64!(reg, |_, b| b),
+            Op::Mov32Imm => alu32!(imm, |_, b| b),
+            Op::Mov32Reg => alu32!(reg, |_, b| b),
             // `wrapping_sh*` take the amount modulo the width.
-            Op::Lsh64Imm => alu64!(imm | a, b | a.wrapping_shl(b as u32)),
-            Op::Lsh64Reg => alu64!(reg | a, b | a.wrapping_shl(b as u32)),
-            Op::Lsh32Imm => alu32!(imm u32::wrapping_shl),
-            Op::Lsh32Reg => alu32!(reg u32::wrapping_shl),
-            Op::Rsh64Imm => alu64!(imm | a, b | a.wrapping_shr(b as u32)),
-            Op::Rsh64Reg => alu64!(reg | a, b | a.wrapping_shr(b as u32)),
-            Op::Rsh32Imm => alu32!(imm u32::wrapping_shr),
-            Op::Rsh32Reg => alu32!(reg u32::wrapping_shr),
-            Op::Arsh64Imm => alu64!(imm | a, b | (a as i64).wrapping_shr(b as u32) as u64),
-            Op::Arsh64Reg => alu64!(reg | a, b | (a as i64).wrapping_shr(b as u32) as u64),
-            Op::Arsh32Imm => alu32!(imm | a, b | (a as i32).wrapping_shr(b) as u32),
-            Op::Arsh32Reg => alu32!(reg | a, b | (a as i32).wrapping_shr(b) as u32),
+            Op::Lsh64Imm => alu64!(imm, |a, b| a.wrapping_shl(b as u32)),
+            Op::Lsh64Reg => alu64!(reg, |a, b| a.wrapping_shl(b as u32)),
+            Op::Lsh32Imm => alu32!(imm, u32::wrapping_shl),
+            Op::Lsh32Reg => alu32!(reg, u32::wrapping_shl),
+            Op::Rsh64Imm => alu64!(imm, |a, b| a.wrapping_shr(b as u32)),
+            Op::Rsh64Reg => alu64!(reg, |a, b| a.wrapping_shr(b as u32)),
+            Op::Rsh32Imm => alu32!(imm, u32::wrapping_shr),
+            Op::Rsh32Reg => alu32!(reg, u32::wrapping_shr),
+            Op::Arsh64Imm => alu64!(imm, |a, b| (a as i64).wrapping_shr(b as u32) as u64),
+            Op::Arsh64Reg => alu64!(reg, |a, b| (a as i64).wrapping_shr(b as u32) as u64),
+            Op::Arsh32Imm => alu32!(imm, |a, b| (a as i32).wrapping_shr(b) as u32),
+            Op::Arsh32Reg => alu32!(reg, |a, b| (a as i32).wrapping_shr(b) as u32),
             Op::Neg64 => r[d] = r[d].wrapping_neg(),
             Op::Neg32 => r[d] = u64::from((r[d] as u32).wrapping_neg()),
             Op::MovSx8 => r[d] = r[s] as i8 as u64,
@@ -233,50 +237,50 @@ pub(super) fn run(packet: &mut Packet<'_>) -> End {
             Op::ToLe => r[d] = alu::truncate(r[d], cell.size),
             Op::Swap => r[d] = alu::swap(r[d], cell.size),
 
-            Op::Eq64Imm => branch64!(imm | a, b | a == b),
-            Op::Eq64Reg => branch64!(reg | a, b | a == b),
-            Op::Eq32Imm => branch32!(imm | a, b | a == b),
-            Op::Eq32Reg => branch32!(reg | a, b | a == b),
-            Op::Ne64Imm => branch64!(imm | a, b | a != b),
-            Op::Ne64Reg => branch64!(reg | a, b | a != b),
-            Op::Ne32Imm => branch32!(imm | a, b | a != b),
-            Op::Ne32Reg => branch32!(reg | a, b | a != b),
-            Op::Gt64Imm => branch64!(imm | a, b | a > b),
-            Op::Gt64Reg => branch64!(reg | a, b | a > b),
-            Op::Gt32Imm => branch32!(imm | a, b | a > b),
-            Op::Gt32Reg => branch32!(reg | a, b | a > b),
-            Op::Ge64Imm => branch64!(imm | a, b | a >= b),
-            Op::Ge64Reg => branch64!(reg | a, b | a >= b),
-            Op::Ge32Imm => branch32!(imm | a, b | a >= b),
-            Op::Ge32Reg => branch32!(reg | a, b | a >= b),
-            Op::Lt64Imm => branch64!(imm | a, b | a < b),
-            Op::Lt64Reg => branch64!(reg | a, b | a < b),
-            Op::Lt32Imm => branch32!(imm | a, b | a < b),
-            Op::Lt32Reg => branch32!(reg | a, b | a < b),
-            Op::Le64Imm => branch64!(imm | a, b | a <= b),
-            Op::Le64Reg => branch64!(reg | a, b | a <= b),
-            Op::Le32Imm => branch32!(imm | a, b | a <= b),
-            Op::Le32Reg => branch32!(reg | a, b | a <= b),
-            Op::Sgt64Imm => branch64!(imm | a, b | a as i64 > b as i64),
-            Op::Sgt64Reg => branch64!(reg | a, b | a as i64 > b as i64),
-            Op::Sgt32Imm => branch32!(imm | a, b | a as i32 > b as i32),
-            Op::Sgt32Reg => branch32!(reg | a, b | a as i32 > b as i32),
-            Op::Sge64Imm => branch64!(imm | a, b | a as i64 >= b as i64),
-            Op::Sge64Reg => branch64!(reg | a, b | a as i64 >= b as i64),
-            Op::Sge32Imm => branch32!(imm | a, b | a as i32 >= b as i32),
-            Op::Sge32Reg => branch32!(reg | a, b | a as i32 >= b as i32),
-            Op::Slt64Imm => branch64!(imm | a, b | (a as i64) < b as i64),
-            Op::Slt64Reg => branch64!(reg | a, b | (a as i64) < b as i64),
-            Op::Slt32Imm => branch32!(imm | a, b | (a as i32) < b as i32),
-            Op::Slt32Reg => branch32!(reg | a, b | (a as i32) < b as i32),
-            Op::Sle64Imm => branch64!(imm | a, b | a as i64 <= b as i64),
-            Op::Sle64Reg => branch64!(reg | a, b | a as i64 <= b as i64),
-            Op::Sle32Imm => branch32!(imm | a, b | a as i32 <= b as i32),
-            Op::Sle32Reg => branch32!(reg | a, b | a as i32 <= b as i32),
-            Op::Set64Imm => branch64!(imm | a, b | a & b != 0),
-            Op::Set64Reg => branch64!(reg | a, b | a & b != 0),
-            Op::Set32Imm => branch32!(imm | a, b | a & b != 0),
-            Op::Set32Reg => branch32!(reg | a, b | a & b != 0),
+            Op::Eq64Imm => branch64!(imm, |a, b| a == b),
+            Op::Eq64Reg => branch64!(reg, |a, b| a == b),
+            Op::Eq32Imm => branch32!(imm, |a, b| a == b),
+            Op::Eq32Reg => branch32!(reg, |a, b| a == b),
+            Op::Ne64Imm => branch64!(imm, |a, b| a != b),
+            Op::Ne64Reg => branch64!(reg, |a, b| a != b),
+            Op::Ne32Imm => branch32!(imm, |a, b| a != b),
+            Op::Ne32Reg => branch32!(reg, |a, b| a != b),
+            Op::Gt64Imm => branch64!(imm, |a, b| a > b),
+            Op::Gt64Reg => branch64!(reg, |a, b| a > b),
+            Op::Gt32Imm => branch32!(imm, |a, b| a > b),
+            Op::Gt32Reg => branch32!(reg, |a, b| a > b),
+            Op::Ge64Imm => branch64!(imm, |a, b| a >= b),
+            Op::Ge64Reg => branch64!(reg, |a, b| a >= b),
+            Op::Ge32Imm => branch32!(imm, |a, b| a >= b),
+            Op::Ge32Reg => branch32!(reg, |a, b| a >= b),
+            Op::Lt64Imm => branch64!(imm, |a, b| a < b),
+            Op::Lt64Reg => branch64!(reg, |a, b| a < b),
+            Op::Lt32Imm => branch32!(imm, |a, b| a < b),
+            Op::Lt32Reg => branch32!(reg, |a, b| a < b),
+            Op::Le64Imm => branch64!(imm, |a, b| a <= b),
+            Op::Le64Reg => branch64!(reg, |a, b| a <= b),
+            Op::Le32Imm => branch32!(imm, |a, b| a <= b),
+            Op::Le32Reg => branch32!(reg, |a, b| a <= b),
+            Op::Sgt64Imm => branch64!(imm, |a, b| a as i64 > b as i64),
+            Op::Sgt64Reg => branch64!(reg, |a, b| a as i64 > b as i64),
+            Op::Sgt32Imm => branch32!(imm, |a, b| a as i32 > b as i32),
+            Op::Sgt32Reg => branch32!(reg, |a, b| a as i32 > b as i32),
+            Op::Sge64Imm => branch64!(imm, |a, b| a as i64 >= b as i64),
+            Op::Sge64Reg => branch64!(reg, |a, b| a as i64 >= b as i64),
+            Op::Sge32Imm => branch32!(imm, |a, b| a as i32 >= b as i32),
+            Op::Sge32Reg => branch32!(reg, |a, b| a as i32 >= b as i32),
+            Op::Slt64Imm => branch64!(imm, |a, b| (a as i64) < b as i64),
+            Op::Slt64Reg => branch64!(reg, |a, b| (a as i64) < b as i64),
+            Op::Slt32Imm => branch32!(imm, |a, b| (a as i32) < b as i32),
+            Op::Slt32Reg => branch32!(reg, |a, b| (a as i32) < b as i32),
+            Op::Sle64Imm => branch64!(imm, |a, b| a as i64 <= b as i64),
+            Op::Sle64Reg => branch64!(reg, |a, b| a as i64 <= b as i64),
+            Op::Sle32Imm => branch32!(imm, |a, b| a as i32 <= b as i32),
+            Op::Sle32Reg => branch32!(reg, |a, b| a as i32 <= b as i32),
+            Op::Set64Imm => branch64!(imm, |a, b| a & b != 0),
+            Op::Set64Reg => branch64!(reg, |a, b| a & b != 0),
+            Op::Set32Imm => branch32!(imm, |a, b| a & b != 0),
+            Op::Set32Reg => branch32!(reg, |a, b| a & b != 0),
             Op::Jump => jump!(offset as usize),
             Op::MayGoto => {
                 if may_goto == 0 {
@@ -322,12 +326,10 @@ pub(super) fn run(packet: &mut Packet<'_>) -> End {
             Op::Cmpxchg => r[0] = atomic!(),
             Op::PacketAbs | Op::PacketInd => {
                 let index = if cell.op == Op::PacketInd { r[s] } else { 0 };
-                match packet.load_packet(index.wrapping_add(imm as u64), cell.size) {
-                    Some(value) => r[0] = value,
-                    None => {
-                        r[0] = 0;
-                        leave!();
-                    }
+                let found = packet.load_packet(index.wrapping_add(imm as u64), cell.size);
+                r[0] = found.unwrap_or(0);
+                if found.is_none() {
+                    leave!();
                 }
             }
 

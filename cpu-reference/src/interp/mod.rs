@@ -17,8 +17,8 @@ mod space;
 
 use std::sync::Arc;
 
-use bpf::map::MapSet;
-use bpf::run::{Batch, Cost, Environment, Trap};
+use bpf::map::{Map, MapId, MapSet, MapType};
+use bpf::run::{Batch, Cost, Environment, Event, EventKind, Trap};
 use bpf::{Finding, Hook, Stage};
 
 use crate::{Reference, Runner, Setup, Unsupported};
@@ -44,6 +44,8 @@ struct Shared {
     hook: Hook,
     regions: MapRegions,
     maps: MapSet,
+    /// The ring buffers among the maps.
+    rings: Vec<MapId>,
     environment: Arc<Environment>,
 }
 
@@ -82,6 +84,7 @@ impl Interp {
                 code,
                 hook,
                 regions,
+                rings: rings(&setup.maps),
                 maps: setup.maps,
                 environment: setup.environment,
             }),
@@ -104,6 +107,15 @@ impl Reference for Interp {
     fn maps(&self) -> &MapSet {
         &self.shared.maps
     }
+}
+
+/// The ring buffers among the maps.
+fn rings(maps: &MapSet) -> Vec<MapId> {
+    let is_ring = |map: &Map| map.kind() == MapType::Ringbuf;
+    let all = maps.iter().enumerate();
+    all.filter(|(_, map)| is_ring(map))
+        .map(|(id, _)| id)
+        .collect()
 }
 
 /// A thread's interpreter.
@@ -143,6 +155,18 @@ impl Runner for InterpRunner {
                 instructions: end.instructions,
                 ..Cost::default()
             };
+            // The host reads what each packet left in the ring buffers.
+            for &map in &self.shared.rings {
+                if let Some(ring) = self.shared.maps.get(map) {
+                    ring.drain(frame.queue, |bytes| {
+                        batch.events.push(Event {
+                            packet: frame.number,
+                            kind: EventKind::Ringbuf { map },
+                            bytes: bytes.to_vec(),
+                        });
+                    });
+                }
+            }
             frame.trapped = false;
             match end.result {
                 Ok(r0) => frame.r0 = r0,

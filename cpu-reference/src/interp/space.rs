@@ -100,7 +100,7 @@ impl MapRegions {
         for (id, map) in maps.iter().enumerate() {
             let def = map.def();
             let first = FIRST_VALUE + ((regions.chunks.len() as u32) << CHUNK_BITS);
-            let chunks = (map.memory().len() / 8 >> CHUNK_BITS) + 1;
+            let chunks = ((map.memory().len() / 8) >> CHUNK_BITS) + 1;
             if regions.chunks.len() + chunks >= (1 << CHUNK_BITS) - 1 {
                 return None;
             }
@@ -179,7 +179,13 @@ impl MapRegions {
     }
 }
 
-/// Length of the ring buffer record whose bytes begin at `start`.
-fn record_len(_map: &Map, _start: usize) -> usize {
-    0
+/// Length of the ring buffer record whose bytes begin at `start`: as its header says while it is
+/// reserved, 0 where no record is.
+fn record_len(map: &Map, start: usize) -> usize {
+    /// Set while a record is reserved (`BPF_RINGBUF_BUSY_BIT`).
+    const BUSY: u64 = 1 << 31;
+    let header = start.checked_sub(8).and_then(|at| map.memory().load(at, 4));
+    header
+        .and_then(|word| word.checked_sub(BUSY))
+        .map_or(0, |len| len as usize)
 }
