@@ -63,6 +63,33 @@ pub struct Image {
     pub removed: Vec<(usize, &'static str)>,
 }
 
+impl Image {
+    /// Vouches for the code, so that an engine may run it in this process.
+    ///
+    /// # Safety
+    /// The code must keep to the `abi` of its instruction set, and touch no memory but its own
+    /// stack, the run state, the packet and the maps it is loaded with, whatever packet it is
+    /// given. What a built-in backend made of a verified program, unchanged, does.
+    #[expect(
+        unsafe_code,
+        reason = "declares the one promise that safe code cannot make"
+    )]
+    pub unsafe fn trust(self) -> TrustedImage {
+        TrustedImage(self)
+    }
+}
+
+/// An image that somebody vouches for; see [`Image::trust`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustedImage(Image);
+
+impl TrustedImage {
+    /// The image.
+    pub fn image(&self) -> &Image {
+        &self.0
+    }
+}
+
 /// What a program needs of a device beside its code store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resources {
@@ -70,6 +97,8 @@ pub struct Resources {
     pub stack_bytes: usize,
     /// Indices into the program's map list that the code refers to, ascending.
     pub maps: Vec<usize>,
+    /// Their names, in the same order, for listings.
+    pub map_names: Vec<String>,
     /// Helper ids that the code calls, ascending.
     pub helpers: Vec<u32>,
     /// Words that only the NIC's own driver understands (what its hooks learned).

@@ -7,10 +7,12 @@
 //! share nothing on purpose.
 //!
 //! Start with [`ebpf`]: [`ebpf::Insn`] is the one decoded form that every stage works on.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod ebpf;
 mod image;
 pub mod x86_64;
 
-pub use image::{CodeRange, Image, Isa, Relocation, RelocationKind, Resources, Symbol};
+pub use image::{
+    CodeRange, Image, Isa, Relocation, RelocationKind, Resources, Symbol, TrustedImage,
+};

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ebpf;
+pub mod x86_64;
 
 use bpf::Finding;
 use caps::Caps;
@@ -60,6 +61,15 @@ pub struct Listing {
     pub lines: Vec<ListingLine>,
 }
 
+impl Listing {
+    /// The offset at which the listing ends, if that is before the end of the image's code:
+    /// an error of the backend or of the disassembler.
+    pub fn ends_early(&self, image: &Image) -> Option<usize> {
+        let end = self.lines.last().map_or(0, |l| l.offset + l.bytes.len());
+        (end < image.code.len()).then_some(end)
+    }
+}
+
 /// One instruction of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListingLine {
@@ -75,7 +85,7 @@ pub struct ListingLine {
 
 /// All backends, one line each.
 pub fn all() -> &'static [&'static dyn Backend] {
-    &[&ebpf::Ebpf]
+    &[&ebpf::Ebpf, &x86_64::X86_64]
 }
 
 /// The backend of this name.

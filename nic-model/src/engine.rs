@@ -7,7 +7,7 @@ use bpf::Hook;
 use bpf::map::MapSet;
 use bpf::run::{Batch, Environment};
 use caps::Caps;
-use isa::{Image, Isa};
+use isa::{Image, Isa, TrustedImage};
 
 use crate::LoadError;
 
@@ -21,14 +21,31 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`LoadError`] if the image is malformed or does not fit the device.
     fn load(&self, image: &Image, resolver: &Resolver<'_>) -> Result<Arc<dyn Linked>, LoadError>;
+
+    /// The same for an image that somebody vouches for. Only an engine that runs code unchecked
+    /// makes a difference.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    fn load_trusted(
+        &self,
+        image: &TrustedImage,
+        resolver: &Resolver<'_>,
+    ) -> Result<Arc<dyn Linked>, LoadError> {
+        self.load(image.image(), resolver)
+    }
 }
 
 /// All engines of this machine, one line each.
 pub fn engines() -> &'static [&'static dyn Engine] {
-    &[&crate::ebpf::Ebpf]
+    &[
+        &crate::ebpf::Ebpf,
+        #[cfg(all(target_arch = "x86_64", unix))]
+        &crate::native::Native,
+    ]
 }
 
-/// The engine that runs images of `isa`, if this machine has one.
+/// The engine that runs images of this set, if this machine has one.
 pub fn engine_for(isa: Isa) -> Option<&'static dyn Engine> {
     engines().iter().copied().find(|e| e.isa() == isa)
 }

@@ -6,6 +6,8 @@
 
 pub mod ebpf;
 mod engine;
+#[cfg(all(target_arch = "x86_64", unix))]
+pub mod native;
 mod nic;
 
 pub use engine::{Engine, Linked, QueueState, Resolver, engine_for, engines};

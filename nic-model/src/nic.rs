@@ -7,7 +7,7 @@ use bpf::Hook;
 use bpf::map::{MapDef, MapError, MapId, MapSet};
 use bpf::run::{Batch, Environment};
 use caps::Caps;
-use isa::{Image, Isa};
+use isa::{Image, Isa, TrustedImage};
 
 use crate::{Engine, Linked, QueueState, Resolver, engine_for};
 
@@ -77,8 +77,14 @@ pub enum LoadError {
         what: &'static str,
     },
     /// Native code that nobody vouched for.
-    #[error("native code from outside is not run in this process")]
+    #[error("native code from outside runs only in a worker process, which comes later")]
     Untrusted,
+    /// The system gives no pages for native code.
+    #[error("no pages for native code (errno {errno})")]
+    NoCodePages {
+        /// The system's error number.
+        errno: i32,
+    },
     /// Read-only data on the NIC differs from what the image was translated for.
     #[error("map {map} holds other read-only data than the image was translated for")]
     Frozen {
@@ -155,6 +161,21 @@ impl Nic {
         })
     }
 
+    /// Loads an image that somebody vouches for, see [`Image::trust`].
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn load_trusted(
+        &mut self,
+        image: &TrustedImage,
+        hook: &Hook,
+        maps: &[MapId],
+    ) -> Result<ProgramId, LoadError> {
+        self.load_with(image.image(), hook, maps, |engine, _, resolver| {
+            engine.load_trusted(image, resolver)
+        })
+    }
+
     fn load_with(
         &mut self,
         image: &Image,
@@ -199,6 +220,7 @@ impl Nic {
                 })
                 .collect(),
             program: Arc::clone(self.programs.get(program)?),
+            _programs: Arc::clone(&self.programs),
         })
     }
 
@@ -212,6 +234,7 @@ impl Nic {
                         scratch: None,
                     },
                     program: Arc::clone(self.programs.get(program)?),
+                    _programs: Arc::clone(&self.programs),
                 })
             })
             .collect()
@@ -222,6 +245,8 @@ impl Nic {
 pub struct ArrivalOrder {
     states: Vec<QueueState>,
     program: Arc<dyn Linked>,
+    /// Keeps the targets of tail calls.
+    _programs: Arc<ProgramTable>,
 }
 
 impl fmt::Debug for ArrivalOrder {
@@ -241,6 +266,8 @@ impl ArrivalOrder {
 pub struct Queue {
     state: QueueState,
     program: Arc<dyn Linked>,
+    /// Keeps the targets of tail calls.
+    _programs: Arc<ProgramTable>,
 }
 
 impl fmt::Debug for Queue {

@@ -1,0 +1,244 @@
+//! Calls: helpers, tail calls, functions of the program.
+
+use std::mem::offset_of;
+
+use bpf::Program;
+use bpf::map::MapType;
+use dynasmrt::{DynasmApi, DynasmLabelApi};
+use isa::Symbol;
+use isa::ebpf::{CallTarget, Insn, Reg};
+use isa::x86_64::abi::{RUNTIME_TAIL_CALL, RunState};
+
+use super::super::abi::{R9, RAX, RCX, STATE};
+use super::super::emit::{mem, x64};
+use super::super::known::Known;
+use super::Lowering;
+use crate::x86_64::plan::Function;
+
+/// `bpf_map_lookup_elem`.
+const MAP_LOOKUP: u32 = 1;
+/// `bpf_get_smp_processor_id`.
+const SMP_PROCESSOR_ID: u32 = 8;
+/// `bpf_tail_call`.
+const TAIL_CALL: u32 = 12;
+
+/// What a helper call becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Form {
+    /// A call of the engine's helper.
+    Call,
+    /// A jump to another program, where the slot holds one.
+    TailCall,
+    /// A load of the run state's CPU id.
+    Cpu,
+    /// The address of an array element whose index is known and in range.
+    ArrayElement {
+        /// Index in the program's map list.
+        map: usize,
+        /// Byte offset of the element.
+        offset: u64,
+        /// Whether each CPU has its own.
+        percpu: bool,
+    },
+    /// A bounds check of the index and the address computed.
+    ArrayLookup {
+        /// Index in the program's map list.
+        map: usize,
+        /// Number of elements.
+        entries: u32,
+        /// Bytes from one element to the next.
+        stride: u32,
+        /// Whether each CPU has its own elements.
+        percpu: bool,
+    },
+}
+
+impl Form {
+    /// Whether code outside the image runs.
+    pub(in super::super) fn leaves_code(self) -> bool {
+        matches!(self, Form::Call | Form::TailCall)
+    }
+
+    /// Whether the run state is read.
+    pub(in super::super) fn needs_state(self) -> bool {
+        match self {
+            Form::Call | Form::TailCall | Form::Cpu => true,
+            Form::ArrayElement { percpu, .. } | Form::ArrayLookup { percpu, .. } => percpu,
+        }
+    }
+}
+
+/// What the call of helper `id` at `pc` becomes.
+pub(in super::super) fn form(program: &Program, known: &Known<'_>, pc: usize, id: u32) -> Form {
+    match id {
+        TAIL_CALL => Form::TailCall,
+        SMP_PROCESSOR_ID => Form::Cpu,
+        MAP_LOOKUP => {
+            let Some(map) = known.call_map(pc) else {
+                return Form::Call;
+            };
+            let Some(def) = program.maps.get(map) else {
+                return Form::Call;
+            };
+            let percpu = match def.kind {
+                MapType::Array => false,
+                MapType::PercpuArray => true,
+                _ => return Form::Call,
+            };
+            if def.key_size != 4 {
+                return Form::Call;
+            }
+            let Some(stride) = def.value_size.checked_next_multiple_of(8) else {
+                return Form::Call;
+            };
+            let entries = def.max_entries;
+            if i32::try_from(stride).is_err() || i32::try_from(entries).is_err() {
+                return Form::Call;
+            }
+            match known.constant_key(pc) {
+                Some(key) if key < u64::from(entries) => Form::ArrayElement {
+                    map,
+                    offset: key * u64::from(stride),
+                    percpu,
+                },
+                _ => Form::ArrayLookup {
+                    map,
+                    entries,
+                    stride,
+                    percpu,
+                },
+            }
+        }
+        _ => Form::Call,
+    }
+}
+
+impl Lowering<'_> {
+    pub(super) fn call(&mut self, pc: usize, insn: &Insn, target: CallTarget, function: &Function) {
+        match target {
+            CallTarget::Helper(id) => match form(self.program, self.known, pc, id) {
+                Form::Call => self.helper(pc, id),
+                Form::TailCall => self.tail_call(pc, function),
+                Form::Cpu => {
+                    let cpu = offset_of!(RunState, cpu) as i32;
+                    mem!(&mut self.e, STATE, cpu; (mov eax, DWORD) ());
+                }
+                Form::ArrayElement {
+                    map,
+                    offset,
+                    percpu,
+                } => {
+                    self.load_symbol(RAX, Symbol::MapValues { map, offset });
+                    if percpu {
+                        self.add_cpu(map);
+                    }
+                }
+                Form::ArrayLookup {
+                    map,
+                    entries,
+                    stride,
+                    percpu,
+                } => self.array_lookup(map, (entries, stride), percpu),
+            },
+            CallTarget::Local { .. } => match self.function_entry(pc) {
+                Some(label) => {
+                    x64!(&mut self.e; call =>label);
+                    if self.plan.traps {
+                        self.leave_on_trap();
+                    }
+                }
+                None => self.refuse(
+                    pc,
+                    "translate/function",
+                    "call",
+                    "the call leads to no function of the program",
+                ),
+            },
+            CallTarget::Kfunc { .. } => self.refuse(
+                pc,
+                "translate/kfunc",
+                insn.row().mnemonic(),
+                "kernel functions exist only in the kernel",
+            ),
+            CallTarget::Reg(_) => self.refuse(
+                pc,
+                "translate/opcode",
+                insn.row().mnemonic(),
+                "callx is accepted by no version of Linux",
+            ),
+        }
+    }
+
+    fn leave_on_trap(&mut self) {
+        let trap = offset_of!(RunState, trap) as i32;
+        // cmp dword [r12 + trap], 0
+        mem!(&mut self.e, STATE, trap; (cmp DWORD) (, 0));
+        let label = self.trap;
+        self.trap_used = true;
+        x64!(&mut self.e; jne =>label);
+    }
+
+    fn helper(&mut self, pc: usize, id: u32) {
+        self.helpers.push(id);
+        let r4 = self.hard(Reg::R4);
+        x64!(&mut self.e; mov Rq(RCX), Rq(r4));
+        x64!(&mut self.e; mov Rq(R9), Rq(STATE));
+        self.note_pc(pc);
+        self.load_symbol(RAX, Symbol::Helper(id));
+        x64!(&mut self.e; call rax);
+        self.leave_on_trap();
+    }
+
+    fn note_pc(&mut self, pc: usize) {
+        let at = offset_of!(RunState, pc) as i32;
+        mem!(&mut self.e, STATE, at; (mov DWORD) (, pc as i32));
+    }
+
+    fn tail_call(&mut self, pc: usize, function: &Function) {
+        self.helpers.push(TAIL_CALL);
+        x64!(&mut self.e; mov Rq(R9), Rq(STATE));
+        self.note_pc(pc);
+        self.load_symbol(RAX, Symbol::Runtime(RUNTIME_TAIL_CALL));
+        x64!(&mut self.e; call rax);
+        let missing = self.e.new_label();
+        x64!(&mut self.e; test rax, rax);
+        x64!(&mut self.e; je =>missing);
+        x64!(&mut self.e; mov rdi, Rq(STATE));
+        self.epilogue(function);
+        x64!(&mut self.e; jmp rax);
+        self.e.bind(missing);
+    }
+
+    /// r0 = address of the element whose index r2 points to, or null.
+    fn array_lookup(&mut self, map: usize, (entries, stride): (u32, u32), percpu: bool) {
+        let key = self.hard(Reg::R2);
+        let outside = self.e.new_label();
+        let done = self.e.new_label();
+        mem!(&mut self.e, key, 0; (mov eax, DWORD) ());
+        x64!(&mut self.e; cmp eax, entries as i32);
+        x64!(&mut self.e; jae =>outside);
+        if stride.is_power_of_two() {
+            let shift = stride.trailing_zeros() as i8;
+            x64!(&mut self.e; shl rax, BYTE shift);
+        } else {
+            x64!(&mut self.e; imul rax, rax, stride as i32);
+        }
+        self.load_symbol(RCX, Symbol::MapValues { map, offset: 0 });
+        x64!(&mut self.e; add rax, rcx);
+        if percpu {
+            self.add_cpu(map);
+        }
+        x64!(&mut self.e; jmp =>done);
+        self.e.bind(outside);
+        x64!(&mut self.e; xor eax, eax);
+        self.e.bind(done);
+    }
+
+    /// r0 += distance of this CPU's values in a per-CPU array.
+    fn add_cpu(&mut self, map: usize) {
+        let cpu = offset_of!(RunState, cpu) as i32;
+        mem!(&mut self.e, STATE, cpu; (mov Rd(RCX), DWORD) ());
+        self.e.multiply_by_cpu_stride(RCX, map);
+        x64!(&mut self.e; add rax, rcx);
+    }
+}

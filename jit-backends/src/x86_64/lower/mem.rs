@@ -1,0 +1,258 @@
+//! Loads, stores, atomics, 64-bit immediates.
+//!
+//! A context access becomes an access to the run state's member of that name.
+
+use std::mem::offset_of;
+
+use dynasmrt::{DynasmApi, DynasmLabelApi};
+use isa::Symbol;
+use isa::ebpf::{AtomicOp, Insn, MemSize, Operand, Reg, Wide};
+use isa::x86_64::abi::{RunState, context_member};
+
+use super::super::abi::{Hard, RAX, RCX, RDI, RDX, RSI};
+use super::super::emit::{Emitter, mem, x64};
+use super::Lowering;
+
+/// r1 and r2 of a `Raw` program, from the run state in rdi.
+pub(super) fn raw_arguments(e: &mut Emitter) {
+    mem!(e, RDI, offset_of!(RunState, raw_len) as i32; (mov Rq(RSI), QWORD) ());
+    mem!(e, RDI, offset_of!(RunState, data) as i32; (mov Rq(RDI), QWORD) ());
+}
+
+/// Where an access to the context goes.
+struct Place {
+    offset: i32,
+    size: MemSize,
+}
+
+impl Lowering<'_> {
+    /// The member of the run state for the access at `pc`, or a finding.
+    fn context_place(&mut self, pc: usize, offset: Option<i64>, size: MemSize) -> Option<Place> {
+        let place = offset.and_then(|at| {
+            let member = context_member(at & !3)?;
+            let within = (at & 3) as i32;
+            if member.size == 8 {
+                (within == 0 && size == MemSize::W).then_some(Place {
+                    offset: member.offset,
+                    size: MemSize::DW,
+                })
+            } else {
+                (within + i32::from(size.bytes()) <= 4).then_some(Place {
+                    offset: member.offset + within,
+                    size,
+                })
+            }
+        });
+        if place.is_none() {
+            let row = self.program.insns[pc].row().mnemonic();
+            self.refuse(
+                pc,
+                "translate/context",
+                row,
+                "the access names no one field of the context",
+            );
+        }
+        place
+    }
+
+    pub(super) fn load(
+        &mut self,
+        pc: usize,
+        size: MemSize,
+        signed: bool,
+        dst: Reg,
+        base: Reg,
+        offset: i16,
+    ) {
+        let (d, b) = (self.hard(dst), self.hard(base));
+        let (size, disp) = match self.known.context_offset(pc, base, offset) {
+            None => (size, i32::from(offset)),
+            Some(at) => match self.context_place(pc, at, size) {
+                Some(place) => (place.size, place.offset),
+                None => return,
+            },
+        };
+        let e = &mut self.e;
+        match (size, signed) {
+            (MemSize::B, false) => mem!(e, b, disp; (movzx Rd(d), BYTE) ()),
+            (MemSize::H, false) => mem!(e, b, disp; (movzx Rd(d), WORD) ()),
+            (MemSize::W, false) => mem!(e, b, disp; (mov Rd(d), DWORD) ()),
+            (MemSize::B, true) => mem!(e, b, disp; (movsx Rq(d), BYTE) ()),
+            (MemSize::H, true) => mem!(e, b, disp; (movsx Rq(d), WORD) ()),
+            (MemSize::W, true) => mem!(e, b, disp; (movsxd Rq(d), DWORD) ()),
+            (MemSize::DW, _) => mem!(e, b, disp; (mov Rq(d), QWORD) ()),
+        }
+    }
+
+    pub(super) fn store(&mut self, pc: usize, size: MemSize, base: Reg, offset: i16, src: Operand) {
+        let b = self.hard(base);
+        let (size, disp) = match self.known.context_offset(pc, base, offset) {
+            None => (size, i32::from(offset)),
+            Some(at) => match self.context_place(pc, at, size) {
+                Some(place) => (place.size, place.offset),
+                None => return,
+            },
+        };
+        match src {
+            Operand::Reg(reg) => {
+                let s = self.hard(reg);
+                let e = &mut self.e;
+                match size {
+                    MemSize::B => mem!(e, b, disp; (mov BYTE) (, Rb(s))),
+                    MemSize::H => mem!(e, b, disp; (mov WORD) (, Rw(s))),
+                    MemSize::W => mem!(e, b, disp; (mov DWORD) (, Rd(s))),
+                    MemSize::DW => mem!(e, b, disp; (mov QWORD) (, Rq(s))),
+                }
+            }
+            Operand::Imm(imm) => {
+                let e = &mut self.e;
+                match size {
+                    MemSize::B => mem!(e, b, disp; (mov BYTE) (, imm as i8)),
+                    MemSize::H => mem!(e, b, disp; (mov WORD) (, imm as i16)),
+                    MemSize::W => mem!(e, b, disp; (mov DWORD) (, imm)),
+                    MemSize::DW => mem!(e, b, disp; (mov QWORD) (, imm)),
+                }
+            }
+        }
+    }
+
+    pub(super) fn load_wide(&mut self, pc: usize, dst: Reg, value: Wide) {
+        let d = self.hard(dst);
+        match value {
+            Wide::Value(0) => x64!(&mut self.e; xor Rd(d), Rd(d)),
+            Wide::Value(value) => self.e.load_constant(d, value),
+            Wide::Map(map) => self.load_symbol(d, Symbol::Map(map as usize)),
+            Wide::MapValue { map, offset } => self.load_symbol(
+                d,
+                Symbol::MapValues {
+                    map: map as usize,
+                    offset: u64::from(offset),
+                },
+            ),
+            Wide::Function { .. } => match self.function_entry(pc) {
+                Some(label) => x64!(&mut self.e; lea Rq(d), [=>label]),
+                None => self.refuse(
+                    pc,
+                    "translate/function",
+                    "lddw",
+                    "the address is of no function of the program",
+                ),
+            },
+            Wide::MapFd(_) | Wide::MapFdValue { .. } | Wide::BtfId { .. } => self.refuse(
+                pc,
+                "translate/unlinked",
+                self.program.insns[pc].row().mnemonic(),
+                "a file descriptor or BTF id means nothing outside the kernel that gave it",
+            ),
+        }
+    }
+
+    /// The label of the function that the instruction at `pc` names.
+    pub(super) fn function_entry(&self, pc: usize) -> Option<dynasmrt::DynamicLabel> {
+        let target = self.program.insns[pc].function_target(pc)?;
+        let start = usize::try_from(target).ok()?;
+        let index = self
+            .plan
+            .functions
+            .iter()
+            .position(|f| f.start == start && !f.entry)?;
+        self.entries.get(index).copied()
+    }
+
+    pub(super) fn atomic(
+        &mut self,
+        pc: usize,
+        op: AtomicOp,
+        size: MemSize,
+        base: Reg,
+        offset: i16,
+        src: Reg,
+    ) {
+        let (b, s, disp) = (self.hard(base), self.hard(src), i32::from(offset));
+        let wide = size == MemSize::DW;
+        let e = &mut self.e;
+        match (op, wide) {
+            (AtomicOp::Add, true) => mem!(e, b, disp; (lock add QWORD) (, Rq(s))),
+            (AtomicOp::Add, false) => mem!(e, b, disp; (lock add DWORD) (, Rd(s))),
+            (AtomicOp::Or, true) => mem!(e, b, disp; (lock or QWORD) (, Rq(s))),
+            (AtomicOp::Or, false) => mem!(e, b, disp; (lock or DWORD) (, Rd(s))),
+            (AtomicOp::And, true) => mem!(e, b, disp; (lock and QWORD) (, Rq(s))),
+            (AtomicOp::And, false) => mem!(e, b, disp; (lock and DWORD) (, Rd(s))),
+            (AtomicOp::Xor, true) => mem!(e, b, disp; (lock xor QWORD) (, Rq(s))),
+            (AtomicOp::Xor, false) => mem!(e, b, disp; (lock xor DWORD) (, Rd(s))),
+            (AtomicOp::FetchAdd, true) => mem!(e, b, disp; (lock xadd QWORD) (, Rq(s))),
+            (AtomicOp::FetchAdd, false) => mem!(e, b, disp; (lock xadd DWORD) (, Rd(s))),
+            (AtomicOp::Xchg, true) => mem!(e, b, disp; (xchg QWORD) (, Rq(s))),
+            (AtomicOp::Xchg, false) => mem!(e, b, disp; (xchg DWORD) (, Rd(s))),
+            (AtomicOp::Cmpxchg, true) => mem!(e, b, disp; (lock cmpxchg QWORD) (, Rq(s))),
+            (AtomicOp::Cmpxchg, false) => {
+                mem!(e, b, disp; (lock cmpxchg DWORD) (, Rd(s)));
+                // Where it was equal, rax keeps its upper half.
+                x64!(e; mov eax, eax);
+            }
+            (AtomicOp::FetchOr | AtomicOp::FetchAnd | AtomicOp::FetchXor, _) => {
+                self.fetch_loop(op, wide, b, disp, s);
+            }
+        }
+        debug_assert!(matches!(self.program.insns[pc], Insn::Atomic { .. }));
+    }
+
+    /// Fetching or, and, xor: a loop around `cmpxchg`, whose old value is in rax. The address
+    /// and the operand are kept out of rax in registers that are put back afterwards.
+    fn fetch_loop(&mut self, op: AtomicOp, wide: bool, b: Hard, disp: i32, s: Hard) {
+        let e = &mut self.e;
+        let mut pushed = Vec::with_capacity(3);
+        let mut spare = [RDX, RSI, RDI].into_iter().filter(|r| *r != b && *r != s);
+        let mut address = b;
+        let mut operand = s;
+        if s != RAX {
+            pushed.push(RAX);
+        }
+        if b == RAX
+            && let Some(register) = spare.next()
+        {
+            pushed.push(register);
+            address = register;
+        }
+        if s == RAX
+            && let Some(register) = spare.next()
+        {
+            pushed.push(register);
+            operand = register;
+        }
+        for register in pushed.iter().copied() {
+            x64!(e; push Rq(register));
+        }
+        if address != b {
+            x64!(e; mov Rq(address), Rq(b));
+        }
+        if operand != s {
+            x64!(e; mov Rq(operand), Rq(s));
+        }
+        let again = e.new_label();
+        if wide {
+            mem!(e, address, disp; (mov rax, QWORD) ());
+        } else {
+            mem!(e, address, disp; (mov eax, DWORD) ());
+        }
+        e.bind(again);
+        x64!(e; mov rcx, rax);
+        match op {
+            AtomicOp::FetchOr => x64!(e; or rcx, Rq(operand)),
+            AtomicOp::FetchAnd => x64!(e; and rcx, Rq(operand)),
+            _ => x64!(e; xor rcx, Rq(operand)),
+        }
+        if wide {
+            mem!(e, address, disp; (lock cmpxchg QWORD) (, Rq(RCX)));
+        } else {
+            mem!(e, address, disp; (lock cmpxchg DWORD) (, Rd(RCX)));
+        }
+        x64!(e; jne =>again);
+        if s != RAX {
+            x64!(e; mov Rq(s), rax);
+        }
+        for register in pushed.iter().rev().copied() {
+            x64!(e; pop Rq(register));
+        }
+    }
+}

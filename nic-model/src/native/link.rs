@@ -1,0 +1,106 @@
+//! Relocations: where helpers, maps and values really are.
+
+use std::sync::Arc;
+
+use bpf::map::{Map, MapId, MapSet};
+use isa::x86_64::abi::{CPU_STRIDE32, RUNTIME_TAIL_CALL};
+use isa::{Image, RelocationKind, Symbol};
+
+use super::entries;
+use crate::{LoadError, Resolver};
+
+/// What a map handle in a register points to.
+#[derive(Debug)]
+pub(super) struct MapEntry {
+    /// Id on the NIC.
+    pub(super) id: MapId,
+    /// The map.
+    pub(super) map: Arc<Map>,
+}
+
+impl MapEntry {
+    /// The handle that names this map in a register.
+    pub(super) fn handle(&self) -> u64 {
+        std::ptr::from_ref(self) as u64
+    }
+}
+
+/// An entry for every map, by id.
+pub(super) fn entries(maps: &MapSet) -> Box<[MapEntry]> {
+    maps.iter()
+        .enumerate()
+        .map(|(id, map)| MapEntry {
+            id,
+            map: Arc::clone(map),
+        })
+        .collect()
+}
+
+/// Fills the relocations of `image` in `code`, a copy of its code.
+pub(super) fn relocate(
+    code: &mut [u8],
+    image: &Image,
+    resolver: &Resolver<'_>,
+    maps: &[MapEntry],
+) -> Result<(), LoadError> {
+    for relocation in &image.relocations {
+        let at = relocation.at;
+        let malformed = |what| LoadError::Malformed { offset: at, what };
+        let value = value(relocation.kind, relocation.symbol, resolver, maps).map_err(malformed)?;
+        match relocation.kind {
+            RelocationKind::Absolute64 => store(code, at, &value.to_le_bytes()),
+            RelocationKind::Absolute32 | RelocationKind::Target(CPU_STRIDE32) => {
+                let low = u32::try_from(value)
+                    .map_err(|_| malformed("the value takes more than four bytes"))?;
+                store(code, at, &low.to_le_bytes())
+            }
+            RelocationKind::EbpfWide | RelocationKind::Target(_) => {
+                return Err(malformed("x86-64 has no such relocation"));
+            }
+        }
+        .ok_or_else(|| malformed("a relocation lies outside the code"))?;
+    }
+    Ok(())
+}
+
+fn store(code: &mut [u8], at: usize, bytes: &[u8]) -> Option<()> {
+    let end = at.checked_add(bytes.len())?;
+    code.get_mut(at..end)?.copy_from_slice(bytes);
+    Some(())
+}
+
+fn value(
+    kind: RelocationKind,
+    symbol: Symbol,
+    resolver: &Resolver<'_>,
+    maps: &[MapEntry],
+) -> Result<u64, &'static str> {
+    let entry = |map: usize| {
+        resolver
+            .maps
+            .get(map)
+            .and_then(|id| maps.get(*id))
+            .ok_or("a relocation names a map that the program does not have")
+    };
+    match symbol {
+        Symbol::Helper(id) => entries::helper(id).ok_or("a relocation names no helper"),
+        Symbol::Map(map) => Ok(entry(map)?.handle()),
+        Symbol::MapValues { map, offset } => {
+            let map = &entry(map)?.map;
+            let array = map
+                .array()
+                .ok_or("a relocation asks for the values of a map that is no array")?;
+            if kind == RelocationKind::Target(CPU_STRIDE32) {
+                return Ok(array.cpu_stride as u64);
+            }
+            let offset = usize::try_from(offset)
+                .ok()
+                .and_then(|offset| array.base.checked_add(offset))
+                .filter(|offset| *offset < map.memory().len())
+                .ok_or("a relocation lies outside its map")?;
+            Ok(map.memory().address() + offset as u64)
+        }
+        Symbol::Runtime(RUNTIME_TAIL_CALL) => Ok(entries::tail_call_address()),
+        Symbol::Runtime(_) => Err("the engine has no such entry"),
+    }
+}
