@@ -226,6 +226,12 @@ pub enum TrapCause {
         /// Faulting address.
         address: u64,
     },
+    /// The kernel did not run the program on this frame.
+    #[error("the kernel did not run the program (errno {errno})")]
+    NotRun {
+        /// Positive error number of bpf(2); 0 where there is none.
+        errno: i32,
+    },
 }
 
 /// What became of one packet, in the form that comparison and reports use.

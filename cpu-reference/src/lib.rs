@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 mod interp;
+mod kernel;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use bpf::run::{Batch, Environment};
 use bpf::{Finding, Program};
 
 pub use interp::Interp;
+pub use kernel::Kernel;
 
 /// What a reference is built from: the programs of one object that run together, and their maps.
 #[derive(Clone, Debug)]

@@ -17,7 +17,7 @@ mod space;
 
 use std::sync::Arc;
 
-use bpf::map::{Map, MapId, MapSet, MapType};
+use bpf::map::MapSet;
 use bpf::run::{Batch, Cost, Environment, Event, EventKind, Trap};
 use bpf::{Finding, Hook, Stage};
 
@@ -44,8 +44,6 @@ struct Shared {
     hook: Hook,
     regions: MapRegions,
     maps: MapSet,
-    /// The ring buffers among the maps.
-    rings: Vec<MapId>,
     environment: Arc<Environment>,
 }
 
@@ -84,7 +82,6 @@ impl Interp {
                 code,
                 hook,
                 regions,
-                rings: rings(&setup.maps),
                 maps: setup.maps,
                 environment: setup.environment,
             }),
@@ -107,15 +104,6 @@ impl Reference for Interp {
     fn maps(&self) -> &MapSet {
         &self.shared.maps
     }
-}
-
-/// The ring buffers among the maps.
-fn rings(maps: &MapSet) -> Vec<MapId> {
-    let is_ring = |map: &Map| map.kind() == MapType::Ringbuf;
-    let all = maps.iter().enumerate();
-    all.filter(|(_, map)| is_ring(map))
-        .map(|(id, _)| id)
-        .collect()
 }
 
 /// A thread's interpreter.
@@ -155,17 +143,14 @@ impl Runner for InterpRunner {
                 instructions: end.instructions,
                 ..Cost::default()
             };
-            // The host reads what each packet left in the ring buffers.
-            for &map in &self.shared.rings {
-                if let Some(ring) = self.shared.maps.get(map) {
-                    ring.drain(frame.queue, |bytes| {
-                        batch.events.push(Event {
-                            packet: frame.number,
-                            kind: EventKind::Ringbuf { map },
-                            bytes: bytes.to_vec(),
-                        });
+            if self.shared.maps.has_rings() {
+                self.shared.maps.drain_rings(frame.queue, |map, bytes| {
+                    batch.events.push(Event {
+                        packet: frame.number,
+                        kind: EventKind::Ringbuf { map },
+                        bytes: bytes.to_vec(),
                     });
-                }
+                });
             }
             frame.trapped = false;
             match end.result {
