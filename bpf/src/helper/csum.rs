@@ -2,41 +2,46 @@
 
 use super::Machine;
 use super::map::Copied;
-use crate::map::Errno;
 use crate::run::TrapCause;
 
-/// Sum of the 32-bit words with end-around carry, folded to 16 bits.
-fn folded(bytes: &[u8], seed: u64) -> u64 {
-    let mut sum = u128::from(seed as u32);
-    for word in bytes.chunks(4) {
-        let mut padded = [0; 4];
+/// Ones' complement sum of `seed` and the bytes as 64-bit words (the last one filled up with
+/// zero), brought to 32 bits. Zero has two forms in ones' complement; this order of additions
+/// gives the form that Linux gives on x86-64.
+fn sum(bytes: &[u8], seed: u32) -> u32 {
+    let mut sum = u64::from(seed);
+    for word in bytes.chunks(8) {
+        let mut padded = [0; 8];
         padded[..word.len()].copy_from_slice(word);
-        sum += u128::from(u32::from_le_bytes(padded));
+        let (low, carry) = sum.overflowing_add(u64::from_le_bytes(padded));
+        sum = low + u64::from(carry);
     }
-    while sum >> 16 != 0 {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u64
+    add(sum as u32, (sum >> 32) as u32)
 }
 
-/// `bpf_csum_diff(from, from_size, to, to_size, seed)`: the ones' complement sum of `seed`, the
-/// words of `to`, and the complements of the words of `from`, folded to 16 bits.
+/// Ones' complement addition.
+fn add(a: u32, b: u32) -> u32 {
+    let (low, carry) = a.overflowing_add(b);
+    low + u32::from(carry)
+}
+
+/// Brings a ones' complement number to 16 bits.
+fn fold(sum: u32) -> u64 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    u64::from((sum & 0xffff) + (sum >> 16))
+}
+
+/// `bpf_csum_diff(from, from_size, to, to_size, seed)`: the ones' complement sum of `seed` and
+/// the words of `to`, less the words of `from`, in 16 bits; the seed alone if there are neither.
 pub(super) fn csum_diff<M: Machine>(machine: &mut M, args: [u64; 5]) -> Result<u64, TrapCause> {
     let [from, from_size, to, to_size, seed] = args;
-    let (from_size, to_size) = (from_size as u32, to_size as u32);
-    if !(from_size | to_size).is_multiple_of(4) {
-        return Ok(Errno::Einval.to_r0());
-    }
-    let from = Copied::new(machine, from, from_size as usize)?;
-    let to = Copied::new(machine, to, to_size as usize)?;
-    let added = folded(to.bytes(), seed);
-    if from_size == 0 {
-        return Ok(if to_size == 0 {
-            u64::from(seed as u32)
-        } else {
-            added
-        });
-    }
-    let removed = folded(from.bytes(), 0);
-    Ok(folded(&[], added + (removed ^ 0xffff)))
+    let seed = seed as u32;
+    let from = Copied::new(machine, from, from_size as u32 as usize)?;
+    let to = Copied::new(machine, to, to_size as u32 as usize)?;
+    let (from, to) = (from.bytes(), to.bytes());
+    Ok(match (from.is_empty(), to.is_empty()) {
+        (false, false) => fold(add(sum(to, seed), !sum(from, 0))),
+        (true, false) => fold(sum(to, seed)),
+        (false, true) => fold(!sum(from, !seed)),
+        (true, true) => fold(seed),
+    })
 }

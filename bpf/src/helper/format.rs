@@ -105,7 +105,7 @@ pub(super) fn format<M: Machine>(
 ) -> Result<Vec<u8>, Errno> {
     let end = format.iter().position(|b| *b == 0).ok_or(Errno::Einval)?;
     let mut rest = &format[..end];
-    let printable = |b: &u8| matches!(b, b' '..=b'~' | b'\t'..=b'\r');
+    let printable = |b: &u8| matches!(b, b' '..=b'~' | b'\t'..=b'\r' | 0x80..);
     if !rest.iter().all(printable) {
         return Err(Errno::Einval);
     }

@@ -2,6 +2,9 @@
 
 use super::{Errno, Memory, UpdateFlags, ValueAt, index_of};
 
+/// `BPF_F_LOCK`: under the spin lock in the value.
+const F_LOCK: u64 = 4;
+
 /// Where the elements of an array lie: element `i` of CPU `c` is at
 /// `base + c * cpu_stride + i * stride`. An engine may inline a lookup with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,16 +67,22 @@ impl ArrayLayout {
             && from_cpu % stride + size <= self.value_size as usize
     }
 
-    /// Writes the value of one CPU.
+    /// Writes the value of one CPU. Linux looks at the index before it finds that there is no
+    /// lock to take for `BPF_F_LOCK`.
     pub(super) fn update(
         &self,
         memory: &Memory,
         key: &[u8],
         value: &[u8],
-        flags: UpdateFlags,
+        flags: u64,
         cpu: u32,
     ) -> Result<(), Errno> {
+        let lock = flags & F_LOCK != 0;
+        let flags = UpdateFlags::new(flags & !F_LOCK)?;
         let at = self.place(key, flags, cpu)?;
+        if lock {
+            return Err(Errno::Einval);
+        }
         memory.write(at.0, value).ok_or(Errno::Einval)
     }
 

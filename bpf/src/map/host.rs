@@ -93,6 +93,10 @@ impl Map {
             (Layout::Table(table), MapType::DevmapHash) => {
                 devmap_hash_update(self, table, key, value, flags)
             }
+            (Layout::Array(_), _) => {
+                UpdateFlags::new(flags)?;
+                self.update(key, value, flags, 0)
+            }
             _ => self.update(key, value, flags, 0),
         }
     }

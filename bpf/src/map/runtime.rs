@@ -291,9 +291,7 @@ impl Map {
     /// As Linux: EINVAL for flags, EEXIST, ENOENT, E2BIG for an index outside or a full map.
     pub fn update(&self, key: &[u8], value: &[u8], flags: u64, cpu: u32) -> Result<(), Errno> {
         match &self.layout {
-            Layout::Array(array) => {
-                array.update(&self.memory, key, value, UpdateFlags::new(flags)?, cpu)
-            }
+            Layout::Array(array) => array.update(&self.memory, key, value, flags, cpu),
             Layout::Table(table) => {
                 let update = Update {
                     value,

@@ -1,6 +1,10 @@
 //! Asks the running kernel through bpf(2). Only for tests.
 #![expect(unsafe_code, reason = "system calls")]
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses a part of it"
+)]
 
 use std::io::Error;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -253,8 +257,12 @@ impl KernelProgram {
         self.fd.as_raw_fd()
     }
 
-    /// BPF_PROG_TEST_RUN on one frame.
+    /// BPF_PROG_TEST_RUN on one frame, on CPU 0.
     pub fn run(&self, frame: &[u8]) -> Result<TestRun, i64> {
+        let cpu0 = 1u64;
+        // SAFETY: reads 8 bytes; moves this thread only.
+        let moved = unsafe { libc::sched_setaffinity(0, 8, (&raw const cpu0).cast()) };
+        assert_eq!(moved, 0, "{}", Error::last_os_error());
         let mut out = vec![0u8; 8192];
         let mut attr = Attr::new()
             .u32(0, self.raw() as u32)
@@ -294,5 +302,18 @@ impl Rng {
 
     pub fn bytes(&mut self, n: usize) -> Vec<u8> {
         (0..n).map(|_| self.next() as u8).collect()
+    }
+}
+
+/// Runs `work` in an empty network namespace of its own, on a thread of its own.
+pub fn in_new_namespace(work: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::spawn(move || {
+        // SAFETY: changes the namespace of this thread only.
+        let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+        assert_eq!(result, 0, "{}", Error::last_os_error());
+        work();
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
     }
 }
