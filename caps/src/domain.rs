@@ -117,10 +117,13 @@ impl Domain {
             Domain::XdpActions => XDP_ACTIONS.to_vec(),
             Domain::TcActions => TC_ACTIONS.to_vec(),
             Domain::Groups => Group::ALL.iter().map(|g| g.name()).collect(),
-            Domain::Opcodes => isa::ebpf::table().iter().map(|r| r.mnemonic()).collect(),
+            Domain::Opcodes => isa::ebpf::table()
+                .iter()
+                .map(isa::ebpf::Row::mnemonic)
+                .collect(),
             Domain::MapTypes => MapType::ALL.iter().map(|t| t.name()).collect(),
             Domain::MapFlags => MAP_FLAGS.iter().map(|f| f.0).collect(),
-            Domain::Helpers => crate::helpers::names().collect(),
+            Domain::Helpers => (1..).map_while(bpf::helper::name).collect(),
             Domain::XdpFields => bpf::context::XDP_MD.iter().map(|f| f.name).collect(),
             Domain::TcFields => TC_FIELDS.to_vec(),
             Domain::Regions => REGIONS.to_vec(),

@@ -5,35 +5,33 @@
 //!
 //! * [`schema`] is the table of all facts; reading, writing, [`apply_set`] and the record go by
 //!   it.
+//! * [`rules`] names what can be violated; [`explain`] has a page for each.
 //! * [`record`] is the binary form in which a device serves its facts to its driver.
 //!
 //! What does not belong here: what a backend makes of a program, and which backends exist. A
 //! profile only names its backend.
 #![forbid(unsafe_code)]
 
+mod check;
 pub mod domain;
-pub mod helpers;
 mod profile;
 mod read;
 pub mod record;
+pub mod rules;
 pub mod schema;
 mod set;
 mod typed;
+mod usage;
 pub mod value;
 mod write;
 
-pub use profile::{Caps, Place, ProfileError, RecordFormat, builtin, builtin_names, builtin_text};
+pub use check::check;
+pub use profile::{
+    Caps, Known, Place, ProfileError, RecordFormat, builtin, builtin_names, builtin_text,
+};
 pub use record::RecordError;
+pub use rules::explain;
 pub use set::apply_set;
 pub use typed::{CostClass, Costs, Model, Packet};
+pub use usage::{Usage, usage};
 pub use value::{Bound, By, Fact, Limit, Names, Scope, Trust, Unit, Value};
-
-use bpf::Finding;
-use verifier::Verified;
-
-/// Every violation of `caps` by `program`, by ascending pc; an empty list means that the NIC
-/// takes it.
-pub fn check(program: &Verified, caps: &Caps) -> Vec<Finding> {
-    let _ = (program, caps);
-    Vec::new()
-}

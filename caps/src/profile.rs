@@ -1,7 +1,7 @@
 //! [`Caps`]: what one NIC declares, and how a profile becomes one.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use crate::read;
 use crate::schema::{self, full_key};
@@ -139,8 +139,9 @@ pub enum ProfileError {
     },
     /// A word or name that its key does not know.
     #[error(
-        "{at}: `{key}` has no {what} `{value}`{}; allowed is {allowed}",
-        suggest(near)
+        "{at}: `{key}` has no {what} `{value}`{}; allowed is {}",
+        suggest(&known.near),
+        known.allowed
     )]
     Name {
         /// Where.
@@ -151,10 +152,8 @@ pub enum ProfileError {
         what: &'static str,
         /// What was found.
         value: String,
-        /// Names that are close.
-        near: Vec<String>,
-        /// All names, or how they can be listed.
-        allowed: String,
+        /// What it could have been.
+        known: Box<Known>,
     },
     /// A fact without its source.
     #[error("{at}: `{key}` has no `source` (document and section, or \"modelled: why\")")]
@@ -196,6 +195,15 @@ pub enum ProfileError {
     },
 }
 
+/// The names that a key knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Those that are close to what was found, best first.
+    pub near: Vec<String>,
+    /// All of them, or how many there are.
+    pub allowed: String,
+}
+
 fn suggest(near: &[String]) -> String {
     if near.is_empty() {
         String::new()
@@ -204,8 +212,11 @@ fn suggest(near: &[String]) -> String {
     }
 }
 
-fn alternatives(words: &[&str]) -> String {
-    words.iter().map(|w| format!(" or \"{w}\"")).collect()
+pub(crate) fn alternatives(words: &[&str]) -> String {
+    words.iter().fold(String::new(), |mut text, word| {
+        let _ = write!(text, " or \"{word}\"");
+        text
+    })
 }
 
 /// Names of the built-in profiles, sorted.

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::domain::{Domain, near};
-use crate::profile::{Caps, Place, ProfileError, RecordFormat};
+use crate::profile::{Caps, Known, Place, ProfileError, RecordFormat, alternatives};
 use crate::schema::{self, Found, Kind, Need};
 use crate::value::{Bound, By, Fact, Limit, Names, Scope, Trust, Unit, Value};
 
@@ -254,8 +254,10 @@ pub(crate) fn record_format(text: &str, at: Place) -> Result<RecordFormat, Profi
             key: "record".to_owned(),
             what: "record format",
             value: other.to_owned(),
-            near: Vec::new(),
-            allowed: "nicbed, nfp".to_owned(),
+            known: Box::new(Known {
+                near: Vec::new(),
+                allowed: "nicbed, nfp".to_owned(),
+            }),
         }),
     }
 }
@@ -276,7 +278,7 @@ pub(crate) fn check_helper(found: &Found<'_>, key: &str, at: &Place) -> Result<(
     let Some(name) = found.helper else {
         return Ok(());
     };
-    if crate::helpers::id(name).is_some() {
+    if bpf::helper::id_by_name(name).is_some() {
         return Ok(());
     }
     Err(unknown_name(key, Domain::Helpers, name, at.clone()))
@@ -530,23 +532,14 @@ impl Read<'_> {
                     .find(|b| b.word() == Some(word.as_ref()))
                     .ok_or_else(|| self.wrong(value, "a number"))
             }
-            _ => Err(self.wrong(
-                value,
-                &format!(
-                    "{min} to {max}{}",
-                    words
-                        .iter()
-                        .map(|w| format!(" or \"{w}\""))
-                        .collect::<String>()
-                ),
-            )),
+            _ => Err(self.wrong(value, &format!("{min} to {max}{}", alternatives(words)))),
         }
     }
 
     fn integer(&self, value: &Spanned<DeValue<'_>>) -> Result<i64, ProfileError> {
         match value.get_ref() {
             DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
-                .map_err(|_| self.wrong(value, "a number of 64 bits")),
+                .map_err(|_too_large| self.wrong(value, "a number of 64 bits")),
             _ => Err(self.wrong(value, "a number")),
         }
     }
@@ -617,8 +610,10 @@ impl Read<'_> {
                 _ => "value",
             },
             value: text.to_string(),
-            near: Vec::new(),
-            allowed: names.join(", "),
+            known: Box::new(Known {
+                near: Vec::new(),
+                allowed: names.join(", "),
+            }),
         })
     }
 
@@ -627,7 +622,7 @@ impl Read<'_> {
             DeValue::String(word) if word == "all" => Ok(Value::Names(Names::All)),
             DeValue::Array(items) => {
                 let mut list = Vec::new();
-                for item in items.iter() {
+                for item in items {
                     let DeValue::String(text) = item.get_ref() else {
                         return Err(self.wrong(item, &format!("a {}", domain.what())));
                     };
@@ -684,11 +679,13 @@ pub(crate) fn unknown_name(key: &str, domain: Domain, text: &str, at: Place) -> 
         key: key.to_owned(),
         what: domain.what(),
         value: text.to_owned(),
-        near: near(text, names.iter().copied()),
-        allowed: if names.len() <= 40 {
-            names.join(", ")
-        } else {
-            format!("one of {} names", names.len())
-        },
+        known: Box::new(Known {
+            near: near(text, names.iter().copied()),
+            allowed: if names.len() <= 40 {
+                names.join(", ")
+            } else {
+                format!("one of {} names", names.len())
+            },
+        }),
     }
 }

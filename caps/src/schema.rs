@@ -710,10 +710,7 @@ pub struct Found<'a> {
 /// The row that a full key names.
 pub fn find(key: &str) -> Option<Found<'_>> {
     let (by, rest) = By::split(key);
-    let helper = rest
-        .strip_prefix("helper.")
-        .and_then(|r| r.split_once('.'))
-        .map(|(name, field)| (name, field));
+    let helper = rest.strip_prefix("helper.").and_then(|r| r.split_once('.'));
     let row = ROWS
         .iter()
         .find(|row| match (row.key.strip_prefix("helper.*."), helper) {

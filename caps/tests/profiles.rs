@@ -1,5 +1,10 @@
 //! Every built-in profile reads, says where each fact is from, and survives the ways to write
 //! it; a wrong profile is refused with place and help.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
 
 use caps::{Bound, Caps, CostClass, Trust, Value, apply_set, builtin, builtin_names};
 

@@ -1,4 +1,5 @@
 //! What a device says of itself: both record formats, there and back, and damaged.
+#![expect(clippy::panic, reason = "a test stops at the first surprise")]
 
 use caps::record::{nfp, nicbed};
 use caps::{Bound, Caps, RecordError, Value, apply_set, builtin, builtin_names};
@@ -165,7 +166,7 @@ fn with_blob(words: &[u32], tail: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Offsets and units: nfp-drv-kmods 7728618 src/nfp_net_ctrl.h; values: nic-firmware 4220fb9.
+/// Offsets and units: nfp-drv-kmods 7728618 `src/nfp_net_ctrl.h`; values: nic-firmware 4220fb9.
 #[test]
 fn the_agilios_registers_are_where_the_driver_reads_them() {
     let bytes = bar();

@@ -16,9 +16,9 @@ use crate::value::{Bound, Limit, Names, Scope, Unit, Value};
 pub const BAR_BYTES: usize = 0x98;
 /// CAP bit of a port that can offload eBPF.
 pub const CAP_BPF: u32 = 1 << 27;
-/// BPF_CAP bit: a running program can be replaced.
+/// `BPF_CAP` bit: a running program can be replaced.
 pub const BPF_CAP_RELOAD: u8 = 1;
-/// Flag of the adjust_head entry: metadata need not be moved.
+/// Flag of the `adjust_head` entry: metadata need not be moved.
 pub const ADJUST_HEAD_NO_META: u32 = 1;
 /// ABI version of firmware that declares none.
 pub const DEFAULT_ABI: u32 = 2;
@@ -70,28 +70,32 @@ pub struct Record {
 pub struct Registers {
     /// CAP.
     pub cap: u32,
-    /// BPF_ABI.
+    /// `BPF_ABI`.
     pub abi: u8,
-    /// BPF_CAP.
+    /// `BPF_CAP`.
     pub bpf_cap: u8,
-    /// BPF_MAX_LEN, in instructions.
+    /// `BPF_MAX_LEN`, in instructions.
     pub max_len_insns: u16,
-    /// BPF_START: where the image is loaded.
+    /// `BPF_START`: where the image is loaded.
     pub start_insns: u16,
-    /// BPF_DONE: where a finished program jumps to.
+    /// `BPF_DONE`: where a finished program jumps to.
     pub done_insns: u16,
-    /// BPF_STACK_SZ, in units of 64 bytes.
+    /// `BPF_STACK_SZ`, in units of 64 bytes.
     pub stack_units: u8,
-    /// BPF_INL_MTU, in units of 64 bytes.
+    /// `BPF_INL_MTU`, in units of 64 bytes.
     pub split_units: u8,
 }
 
 /// What the firmware's blob says.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four entries of the blob that are there or not"
+)]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Firmware {
     /// Code-store address of each helper routine the driver knows, by helper number.
     pub functions: BTreeMap<u32, u32>,
-    /// adjust_head; all zero where it is not there.
+    /// `adjust_head`; all zero where it is not there.
     pub adjust_head: AdjustHead,
     /// Maps; all zero where they are not there.
     pub maps: Maps,
@@ -99,7 +103,7 @@ pub struct Firmware {
     pub random: bool,
     /// Programs may choose the receive queue.
     pub queue_select: bool,
-    /// adjust_tail.
+    /// `adjust_tail`.
     pub adjust_tail: bool,
     /// ABI version the blob declares, as the driver takes it: 0 for one it does not know.
     pub abi_version: Option<u32>,
@@ -107,14 +111,14 @@ pub struct Firmware {
     pub multi_entry_messages: bool,
 }
 
-/// Value of the ADJUST_HEAD entry. Offsets are of the packet in its buffer.
+/// Value of the `ADJUST_HEAD` entry. Offsets are of the packet in its buffer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AdjustHead {
     /// [`ADJUST_HEAD_NO_META`].
     pub flags: u32,
     /// Least offset.
     pub off_min: u32,
-    /// Largest offset; 0: no adjust_head.
+    /// Largest offset; 0: no `adjust_head`.
     pub off_max: u32,
     /// Headroom that one constant call can take without a check.
     pub guaranteed_sub: u32,
@@ -148,7 +152,7 @@ pub enum Warning {
         /// Its type.
         kind: u32,
     },
-    /// adjust_head is switched off.
+    /// `adjust_head` is switched off.
     #[error("disabling adjust_head - driver expects min/max to fit in as immediates")]
     AdjustHeadOffsets,
     /// No port is capable.
@@ -195,7 +199,7 @@ pub enum DecodeError {
         /// Its length.
         length: u32,
     },
-    /// An ADJUST_HEAD entry is too short.
+    /// An `ADJUST_HEAD` entry is too short.
     #[error("truncated adjust_head TLV: {length}")]
     AdjustHead {
         /// Its length.
@@ -210,7 +214,7 @@ pub enum DecodeError {
         /// Its length.
         length: u32,
     },
-    /// An ABI_VERSION entry is too short.
+    /// An `ABI_VERSION` entry is too short.
     #[error("truncated ABI version TLV: {length}")]
     AbiVersion {
         /// Its length.

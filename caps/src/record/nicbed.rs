@@ -155,7 +155,7 @@ pub fn encode(caps: &Caps) -> Vec<u8> {
         }
         let mut value = Vec::new();
         if let Some(helper) = found.helper {
-            let id = crate::helpers::id(helper).unwrap_or_default();
+            let id = bpf::helper::id_by_name(helper).unwrap_or_default();
             value.extend_from_slice(&id.to_le_bytes());
         }
         put(&mut value, &fact.value);
@@ -322,7 +322,7 @@ impl<'a> Cursor<'a> {
         if row.key.contains('*') {
             let offset = self.at;
             let id = u32::from_le_bytes(self.take("a helper's number")?);
-            let name = crate::helpers::name(id).ok_or_else(|| DecodeError::Value {
+            let name = bpf::helper::name(id).ok_or_else(|| DecodeError::Value {
                 offset,
                 key: key.clone(),
                 what: "helper",

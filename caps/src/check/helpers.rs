@@ -1,0 +1,223 @@
+//! Helpers and the constraints on their arguments.
+
+use bpf::finding::Severity;
+use isa::ebpf::{CallTarget, Insn};
+use verifier::Facts;
+use verifier::facts::{RegKind, Region};
+
+use super::instructions::region_name;
+use super::{Certainty, Checker};
+use crate::rules;
+use crate::value::{Bound, Value};
+
+pub(super) fn check(checker: &mut Checker<'_>) {
+    for (pc, insn, facts) in checker.reachable() {
+        let &Insn::Call(CallTarget::Helper(id)) = insn else {
+            continue;
+        };
+        let name = bpf::helper::name(id).map_or_else(|| format!("helper {id}"), str::to_owned);
+        match checker.lacks("helpers", &name) {
+            Some((ground, certainty)) => {
+                let why = checker.why(&ground);
+                let message = match certainty {
+                    Certainty::Sure => format!("{name} cannot run on {}", checker.caps.name),
+                    Certainty::Unknown => {
+                        format!("whether {} has {name} is not known", checker.caps.name)
+                    }
+                };
+                checker.add(
+                    certainty.severity(),
+                    rules::HELPER,
+                    Some(pc),
+                    name.clone(),
+                    message,
+                    why,
+                    help(&name),
+                );
+            }
+            None => constraints(checker, pc, &name, facts),
+        }
+    }
+}
+
+fn help(name: &str) -> &'static str {
+    match name {
+        "bpf_fib_lookup" => "resolve the route on the host and pass it in a map",
+        "bpf_redirect" | "bpf_redirect_map" => {
+            "answer out of the same port with XDP_TX, or pass the frame to the host"
+        }
+        "bpf_map_update_elem" | "bpf_map_delete_elem" => {
+            "let the host fill the map, or count by atomic additions to values that exist"
+        }
+        "bpf_tail_call" => "put the parts into one program",
+        "bpf_ktime_get_ns"
+        | "bpf_ktime_get_boot_ns"
+        | "bpf_ktime_get_coarse_ns"
+        | "bpf_jiffies64" => "let the host write the time into a map now and then",
+        "bpf_csum_diff" => "compute the checksum's change by hand from the words that change",
+        "bpf_trace_printk" | "bpf_trace_vprintk" => "leave it out: count in a map instead",
+        "bpf_perf_event_output" | "bpf_ringbuf_output" | "bpf_ringbuf_reserve" => {
+            "pass the frame to the host and sample it there"
+        }
+        "bpf_get_smp_processor_id" => "use a map with one value instead of one a CPU",
+        _ => "do this part on the host",
+    }
+}
+
+fn constraints(checker: &mut Checker<'_>, pc: usize, name: &str, facts: &Facts) {
+    if let Some(call) = &facts.call {
+        regions(checker, pc, name, "key", call.key);
+        regions(checker, pc, name, "value", call.value);
+        key_alignment(checker, pc, name, call.key);
+    }
+    flags(checker, pc, name, facts);
+    delta(checker, pc, name, facts);
+}
+
+fn regions(
+    checker: &mut Checker<'_>,
+    pc: usize,
+    name: &str,
+    which: &'static str,
+    place: Option<(Region, i64)>,
+) {
+    let row = format!("helper.{name}.{which}_regions");
+    let region = place.and_then(|(region, _)| region_name(region));
+    for ground in checker.grounds(&row) {
+        let Value::Names(names) = &ground.fact.value else {
+            continue;
+        };
+        if region.is_some_and(|r| names.contains(r)) {
+            continue;
+        }
+        let why = checker.why(&ground);
+        let message = match region {
+            Some(region) => format!(
+                "the {which} of {name} lies in the {}, {} takes it only from: {names}",
+                region.replace('_', " "),
+                checker.caps.name
+            ),
+            None => format!(
+                "the {which} of {name} lies at no single known place, {} takes it only from: {names}",
+                checker.caps.name
+            ),
+        };
+        checker.error(
+            rules::HELPER_CONSTRAINT,
+            Some(pc),
+            name,
+            message,
+            why,
+            format!("copy the {which} into a local variable and pass that"),
+        );
+    }
+}
+
+fn key_alignment(checker: &mut Checker<'_>, pc: usize, name: &str, key: Option<(Region, i64)>) {
+    let Some((_, offset)) = key else { return };
+    for ground in checker.grounds(&format!("helper.{name}.key_align_bytes")) {
+        let Value::Number(Bound::Known(align)) = ground.fact.value else {
+            continue;
+        };
+        if align > 0 && offset.rem_euclid(align as i64) != 0 {
+            let why = checker.why(&ground);
+            checker.error(
+                rules::HELPER_CONSTRAINT,
+                Some(pc),
+                name,
+                format!("the key of {name} lies at offset {offset}, no multiple of {align} bytes"),
+                why,
+                format!("align the key: __attribute__((aligned({align})))"),
+            );
+        }
+    }
+}
+
+/// Which register holds the flags of a helper.
+fn flags_register(name: &str) -> Option<usize> {
+    match name {
+        "bpf_map_update_elem" | "bpf_fib_lookup" => Some(4),
+        "bpf_perf_event_output" | "bpf_redirect_map" | "bpf_map_push_elem" => Some(3),
+        "bpf_redirect" => Some(2),
+        _ => None,
+    }
+}
+
+fn flags(checker: &mut Checker<'_>, pc: usize, name: &str, facts: &Facts) {
+    for ground in checker.grounds(&format!("helper.{name}.flags")) {
+        let Value::Number(Bound::Known(only)) = ground.fact.value else {
+            continue;
+        };
+        let Some(register) = flags_register(name) else {
+            continue;
+        };
+        if !facts.reachable {
+            continue;
+        }
+        let range = facts.registers[register].range;
+        let is_constant = range.u32_min == range.u32_max;
+        if is_constant && u64::from(range.u32_min) == only {
+            continue;
+        }
+        let why = checker.why_shown(&ground, &format!("only {only:#x}"));
+        let found = if is_constant {
+            format!("{:#x}", range.u32_min)
+        } else {
+            "not one known constant".to_owned()
+        };
+        checker.error(
+            rules::HELPER_CONSTRAINT,
+            Some(pc),
+            name,
+            format!("the flags of {name} are {found}"),
+            why,
+            if only == 0xffff_ffff {
+                "pass BPF_F_CURRENT_CPU".to_owned()
+            } else {
+                format!("pass {only:#x}")
+            },
+        );
+    }
+}
+
+fn delta(checker: &mut Checker<'_>, pc: usize, name: &str, facts: &Facts) {
+    let Some((low, high)) = signed_argument(facts, 2) else {
+        return;
+    };
+    for ground in checker.grounds(&format!("helper.{name}.delta_bytes")) {
+        let Value::Interval(least, largest) = ground.fact.value else {
+            continue;
+        };
+        if low >= least && high <= largest {
+            continue;
+        }
+        let why = checker.why(&ground);
+        let (severity, message) = if low == high {
+            (
+                Severity::Error,
+                format!("{name} adjusts by {low}, outside {least} to {largest}"),
+            )
+        } else {
+            (
+                Severity::Warning,
+                format!("{name} may adjust by less or more than {least} to {largest}"),
+            )
+        };
+        checker.add(
+            severity,
+            rules::HELPER_CONSTRAINT,
+            Some(pc),
+            name,
+            message,
+            why,
+            "adjust in several steps, or by a constant that fits",
+        );
+    }
+}
+
+/// Range of an `int` argument, where it is known to be a number.
+pub(super) fn signed_argument(facts: &Facts, register: usize) -> Option<(i64, i64)> {
+    let fact = facts.registers[register];
+    (facts.reachable && fact.kind == RegKind::Scalar)
+        .then_some((i64::from(fact.range.s32_min), i64::from(fact.range.s32_max)))
+}
