@@ -6,7 +6,7 @@ mod kernel;
 mod machine;
 
 use bpf::map::{Map, MapDef, MapType};
-use kernel::{KernelMap, KernelProgram, Rng};
+use kernel::{KernelMap, KernelProgram, Rng, insn, wide};
 use machine::{HANDLES, MEMORY, TestMachine};
 
 /// Bytes of memory that both sides work on; the results of the calls lie at its start.
@@ -48,19 +48,6 @@ fn pair(kind: MapType, key_size: u32, value_size: u32, max_entries: u32) -> Pair
     };
     let theirs = KernelMap::new(&def, None).unwrap();
     Pair { def, theirs }
-}
-
-fn insn(code: u8, dst: u8, src: u8, offset: i16, imm: i32) -> u64 {
-    u64::from(code)
-        | u64::from(dst) << 8
-        | u64::from(src) << 12
-        | u64::from(offset as u16) << 16
-        | u64::from(imm as u32) << 32
-}
-
-fn wide(slots: &mut Vec<u64>, dst: u8, src: u8, value: u64) {
-    slots.push(insn(0x18, dst, src, 0, value as i32));
-    slots.push(insn(0, 0, 0, 0, (value >> 32) as i32));
 }
 
 /// Whether r0 says anything after this helper.

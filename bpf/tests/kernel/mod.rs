@@ -234,7 +234,18 @@ impl KernelProgram {
     /// # Errors
     /// The error number and the verifier's log.
     pub fn load_type(kind: u32, slots: &[u64]) -> Result<KernelProgram, (i64, String)> {
-        let licence = b"GPL\0";
+        KernelProgram::load_licensed(kind, slots, c"GPL")
+    }
+
+    /// The same with another licence.
+    ///
+    /// # Errors
+    /// The error number and the verifier's log.
+    pub fn load_licensed(
+        kind: u32,
+        slots: &[u64],
+        licence: &std::ffi::CStr,
+    ) -> Result<KernelProgram, (i64, String)> {
         let mut log = vec![0u8; 1 << 16];
         let mut attr = Attr::new()
             .u32(0, kind)
@@ -316,4 +327,19 @@ pub fn in_new_namespace(work: impl FnOnce() + Send + 'static) {
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
     }
+}
+
+/// One 8-byte slot.
+pub fn insn(code: u8, dst: u8, src: u8, offset: i16, imm: i32) -> u64 {
+    u64::from(code)
+        | u64::from(dst) << 8
+        | u64::from(src) << 12
+        | u64::from(offset as u16) << 16
+        | u64::from(imm as u32) << 32
+}
+
+/// A 64-bit load; `src` 1 is the map with descriptor `value`.
+pub fn wide(slots: &mut Vec<u64>, dst: u8, src: u8, value: u64) {
+    slots.push(insn(0x18, dst, src, 0, value as i32));
+    slots.push(insn(0, 0, 0, 0, (value >> 32) as i32));
 }
