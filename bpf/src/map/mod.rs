@@ -15,6 +15,7 @@ mod def;
 mod errno;
 mod fifo;
 mod host;
+pub mod json;
 mod limits;
 mod lpm;
 mod memory;
