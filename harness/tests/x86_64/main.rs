@@ -2,5 +2,6 @@
 //! tail calls, listings.
 #![cfg(all(target_arch = "x86_64", unix))]
 
+mod programs;
 mod rig;
 mod rows;

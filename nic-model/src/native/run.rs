@@ -1,6 +1,6 @@
 //! The loop over a batch.
 
-use bpf::run::{Batch, Cost, Frame, Trap, TrapCause};
+use bpf::run::{Batch, Cost, Event, EventKind, Frame, Trap, TrapCause};
 use isa::x86_64::abi::{RunState, TAIL_CALL_LIMIT};
 
 use super::Program;
@@ -20,6 +20,7 @@ fn fits(frame: &Frame, memory: usize) -> bool {
 pub(super) fn run(program: &Program, batch: &mut Batch) {
     let entry = program.entry_point();
     let programs = program.programs.upgrade();
+    let has_rings = program.map_set.has_rings();
     let length = batch.memory.len();
     let memory = batch.memory.as_mut_ptr();
     let mut run = Run {
@@ -71,6 +72,17 @@ pub(super) fn run(program: &Program, batch: &mut Batch) {
         frame.data = (state.data - base) as u32;
         frame.end = (state.data_end - base) as u32;
         frame.redirect = run.redirect;
+        if has_rings {
+            // The host reads what each packet left in the ring buffers.
+            let events = &mut *run.events;
+            program.map_set.drain_rings(frame.queue, |map, bytes| {
+                events.push(Event {
+                    packet: frame.number,
+                    kind: EventKind::Ringbuf { map },
+                    bytes: bytes.to_vec(),
+                });
+            });
+        }
         frame.trapped = state.trap != 0;
         if state.trap == 0 {
             frame.r0 = r0;
