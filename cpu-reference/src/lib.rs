@@ -6,6 +6,7 @@
 
 mod interp;
 mod kernel;
+mod rbpf;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use bpf::{Finding, Program};
 
 pub use interp::Interp;
 pub use kernel::Kernel;
+pub use rbpf::Rbpf;
 
 /// What a reference is built from: the programs of one object that run together, and their maps.
 #[derive(Clone, Debug)]

@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 /// Alignment of the first byte: a cache line.
 const ALIGN: usize = 64;
+/// Bytes of the block behind its last one, so that an access of 8 bytes that begins inside stays
+/// in the allocation: some engines check only where an access begins.
+const SLACK: usize = 8;
 
 /// A block of bytes, zero at first, at a fixed address aligned to 64, shared by all who hold the
 /// map.
@@ -73,7 +76,7 @@ impl Drop for Memory {
 impl Memory {
     /// `len` zero bytes of this process. `None` if the system does not give so many.
     pub fn private(len: usize) -> Option<Memory> {
-        let bytes = len.max(1).checked_next_multiple_of(ALIGN)?;
+        let bytes = len.checked_add(SLACK)?.checked_next_multiple_of(ALIGN)?;
         let layout = Layout::from_size_align(bytes, ALIGN).ok()?;
         // SAFETY: the layout has a size above 0.
         let base = NonNull::new(unsafe { alloc_zeroed(layout) })?;
@@ -87,7 +90,7 @@ impl Memory {
     /// `len` zero bytes that stay shared with processes forked later (an anonymous shared
     /// mapping, at the same address in them). `None` if the system does not give so many.
     pub fn shared(len: usize) -> Option<Memory> {
-        let bytes = len.max(1).checked_next_multiple_of(ALIGN)?;
+        let bytes = len.checked_add(SLACK)?.checked_next_multiple_of(ALIGN)?;
         // SAFETY: a new anonymous mapping touches no memory that exists.
         let base = unsafe {
             libc::mmap(
