@@ -243,9 +243,9 @@ pub struct Outcome<'a> {
     pub verdict: Verdict,
     /// r0 at exit, all 64 bits.
     pub r0: u64,
-    /// The bytes from data to data_end that the program left.
+    /// The bytes from `data` to `data_end` that the program left.
     pub frame: &'a [u8],
-    /// The bytes from data_meta to data.
+    /// The bytes from `data_meta` to `data`.
     pub meta: &'a [u8],
     /// Where the packet is redirected to, if the verdict is a redirect.
     pub redirect: Option<RedirectTarget>,
@@ -397,7 +397,7 @@ impl Batch {
         });
     }
 
-    /// The bytes from data to data_end of frame `index`, as they are now.
+    /// The bytes from `data` to `data_end` of frame `index`, as they are now.
     ///
     /// # Panics
     /// If there is no such frame.

@@ -152,8 +152,10 @@ pub(super) fn ringbuf_finish<M: Machine>(
     let (id, at) = machine.value_at(args[0])?;
     let bad = TrapCause::BadMap { value: args[0] };
     let ring = machine.maps().get(id).ok_or(bad)?;
-    ring.finish(at, discard).map_err(|_| bad)?;
-    Ok(0)
+    match ring.finish(at, discard) {
+        Ok(()) => Ok(0),
+        Err(_) => Err(bad),
+    }
 }
 
 /// `bpf_ringbuf_query(map, what)`.

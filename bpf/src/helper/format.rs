@@ -13,6 +13,10 @@ const MAX_TEXT: usize = 1023;
 const MAX_STRING: usize = 512;
 
 /// How a number is laid out.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one flag character of the format"
+)]
 #[derive(Clone, Copy, Default)]
 struct Layout {
     zero: bool,

@@ -138,12 +138,12 @@ pub(super) fn take<M: Machine>(
     Ok(to_r0(result))
 }
 
-/// Where `bpf_tail_call(ctx, map, index)` goes: the number the prog_array's slot was filled
+/// Where `bpf_tail_call(ctx, map, index)` goes: the number the `prog_array`'s slot was filled
 /// with, or `None` if the call falls through. The engine counts calls in a row and falls through
 /// after [`MAX_TAIL_CALLS`](super::MAX_TAIL_CALLS).
 ///
 /// # Errors
-/// [`TrapCause::BadMap`] if `handle` names no prog_array.
+/// [`TrapCause::BadMap`] if `handle` names no `prog_array`.
 pub fn tail_call_target<M: Machine>(
     machine: &M,
     handle: u64,

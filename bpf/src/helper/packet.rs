@@ -79,16 +79,22 @@ pub(super) fn buff_len<M: Machine>(machine: &mut M) -> u64 {
 
 /// The bytes `len` at `offset` in the packet, as the copying helpers check them.
 fn part(window: Window<'_>, offset: u64, len: u64) -> Result<&mut [u8], Errno> {
+    let Window {
+        area,
+        data,
+        end: packet_end,
+        ..
+    } = window;
     let (offset, len) = (offset as u32, len as u32);
     if offset > MAX_ACCESS || len > MAX_ACCESS {
         return Err(Errno::Efault);
     }
-    let start = (*window.data + offset) as usize;
+    let start = (*data + offset) as usize;
     let end = start + len as usize;
-    if end > *window.end as usize {
+    if end > *packet_end as usize {
         return Err(Errno::Einval);
     }
-    window.area.get_mut(start..end).ok_or(Errno::Einval)
+    area.get_mut(start..end).ok_or(Errno::Einval)
 }
 
 /// `bpf_xdp_load_bytes(ctx, offset, buf, len)`.

@@ -3,6 +3,10 @@
 use crate::Hook;
 
 /// One helper as the verifier sees it.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of one table row"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prototype {
     /// `BPF_FUNC_*` number in linux/bpf.h.

@@ -24,7 +24,7 @@ pub const fn random(seed: u64, packet: u64, call: u32) -> u32 {
     (state >> 32) as u32
 }
 
-/// One step of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators,
+/// One step of `SplitMix64` (Steele, Lea, Flood: Fast splittable pseudorandom number generators,
 /// 2014).
 const fn mix(state: u64) -> u64 {
     let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);

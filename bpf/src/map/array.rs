@@ -56,11 +56,8 @@ impl ArrayLayout {
         let Some(from_base) = offset.checked_sub(self.base) else {
             return false;
         };
-        let (cpu, from_cpu) = if self.cpu_stride > 0 {
-            (from_base / self.cpu_stride, from_base % self.cpu_stride)
-        } else {
-            (0, from_base)
-        };
+        let cpu = from_base.checked_div(self.cpu_stride).unwrap_or(0);
+        let from_cpu = from_base - cpu * self.cpu_stride;
         let stride = self.stride.max(1);
         cpu < self.cpus as usize
             && from_cpu / stride < self.max_entries as usize

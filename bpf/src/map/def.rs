@@ -21,7 +21,7 @@ pub struct MapDef {
     pub data: Option<DataSection>,
     /// Contents of the only value at load (global data).
     pub initial: Option<Vec<u8>>,
-    /// Definition of the maps inside, for array_of_maps and hash_of_maps.
+    /// Definition of the maps inside, for `array_of_maps` and `hash_of_maps`.
     pub inner: Option<Box<MapDef>>,
     /// Slots that the object fills (BTF `.values`, or section names such as `2/7`).
     pub slots: Vec<InitialSlot>,
@@ -45,7 +45,7 @@ impl MapDef {
     }
 }
 
-/// A slot of a prog_array or map-in-map that the object itself fills.
+/// A slot of a `prog_array` or map-in-map that the object itself fills.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InitialSlot {
     /// Index of the slot.
@@ -132,7 +132,7 @@ map_types! {
     Sockmap = 15, "sockmap";
     /// Redirect targets: CPUs.
     Cpumap = 16, "cpumap";
-    /// Redirect targets: AF_XDP sockets, by queue.
+    /// Redirect targets: `AF_XDP` sockets, by queue.
     Xskmap = 17, "xskmap";
     /// Sockets by key.
     Sockhash = 18, "sockhash";

@@ -1,6 +1,6 @@
 //! The host's side of a map: what bpf(2) does, with numbers in place of file descriptors.
 //!
-//! A prog_array's value is the number its programs are known by, a map-in-map's value is a
+//! A `prog_array`'s value is the number its programs are known by, a map-in-map's value is a
 //! [`MapId`](super::MapId), a devmap's an interface index (and a program's number), an xskmap's
 //! the number of a socket. A per-CPU map's value is the values of all CPUs, each rounded up to 8
 //! bytes. That such a number names something is the caller's to see.
@@ -161,8 +161,7 @@ impl Map {
     pub fn host_len(&self) -> usize {
         match &self.layout {
             Layout::Array(array) => array.max_entries as usize,
-            Layout::Table(_) => Table::len(self.memory()) as usize,
-            Layout::Lpm(_) => Table::len(self.memory()) as usize,
+            Layout::Table(_) | Layout::Lpm(_) => Table::len(self.memory()) as usize,
             Layout::Slots(_) => self.host_keys().len(),
             Layout::Fifo(_) => self.host_values().len(),
             Layout::Ring(_) => 0,
@@ -170,7 +169,7 @@ impl Map {
     }
 }
 
-/// A devmap_hash knows no "only if it is there", and interface 0 is nothing.
+/// A `devmap_hash` knows no "only if it is there", and interface 0 is nothing.
 fn devmap_hash_update(
     map: &Map,
     table: &Table,

@@ -31,7 +31,10 @@ const PREFIX_NODE: u64 = 256 + 40;
 /// Flags that maps of this type take.
 fn flags(kind: MapType) -> (u32, &'static str) {
     use MapType as T;
-    use flag::*;
+    use flag::{
+        INNER_MAP, MMAPABLE, NO_COMMON_LRU, NO_PREALLOC, NUMA_NODE, PRESERVE_ELEMS, PROG, USER,
+        ZERO_SEED,
+    };
     match kind {
         T::Hash | T::HashOfMaps => (
             NO_PREALLOC | NUMA_NODE | USER | ZERO_SEED | PROG,
@@ -113,7 +116,7 @@ pub(super) fn check(def: &MapDef) -> Result<(), MapError> {
         T::PercpuArray | T::PercpuHash | T::LruPercpuHash => {
             (value > 0 && percpu_room, "1 to 32768")
         }
-        _ => (value > 0 && value <= i32::MAX as u32, "1 to 2147483647"),
+        _ => (value > 0 && i32::try_from(value).is_ok(), "1 to 2147483647"),
     };
     if !value_fits {
         return refuse("value_size", value, values);

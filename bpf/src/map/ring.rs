@@ -44,19 +44,19 @@ impl Ring {
         (ring, data as u128 + u128::from(size) * u128::from(cpus))
     }
 
-    fn position(&self, memory: &Memory, cpu: u32, which: usize) -> u64 {
+    fn position(memory: &Memory, cpu: u32, which: usize) -> u64 {
         memory
             .load(HEADER + POSITIONS * cpu as usize + which, 8)
             .unwrap_or(0)
     }
 
-    fn set_position(&self, memory: &Memory, cpu: u32, which: usize, value: u64) {
+    fn set_position(memory: &Memory, cpu: u32, which: usize, value: u64) {
         memory.store(HEADER + POSITIONS * cpu as usize + which, 8, value);
     }
 
     /// Where the record's header at `position` lies.
     fn header(&self, memory: &Memory, cpu: u32, position: u64) -> usize {
-        let offset = position.wrapping_sub(self.position(memory, cpu, ORIGIN));
+        let offset = position.wrapping_sub(Ring::position(memory, cpu, ORIGIN));
         self.data + (self.size * u64::from(cpu) + offset.min(self.size)) as usize
     }
 
@@ -66,19 +66,19 @@ impl Ring {
             return None;
         }
         let len = (size + RECORD_HEADER).next_multiple_of(8);
-        let producer = self.position(memory, cpu, PRODUCER);
-        let consumer = self.position(memory, cpu, CONSUMER);
+        let producer = Ring::position(memory, cpu, PRODUCER);
+        let consumer = Ring::position(memory, cpu, CONSUMER);
         // The ring is never filled to the last byte; data that is drained only in part is not
         // wrapped around.
         let used = producer.wrapping_sub(consumer);
-        let offset = producer.wrapping_sub(self.position(memory, cpu, ORIGIN));
+        let offset = producer.wrapping_sub(Ring::position(memory, cpu, ORIGIN));
         if used.saturating_add(len) >= self.size || offset.saturating_add(len) > self.size {
             return None;
         }
         let header = self.header(memory, cpu, producer);
         memory.zero(header, len as usize)?;
         memory.store(header, 4, size | BUSY)?;
-        self.set_position(memory, cpu, PRODUCER, producer + len);
+        Ring::set_position(memory, cpu, PRODUCER, producer + len);
         Some(ValueAt(header + RECORD_HEADER as usize))
     }
 
@@ -99,8 +99,8 @@ impl Ring {
 
     /// A number about the ring (`bpf_ringbuf_query`); 0 for an unknown question.
     pub(super) fn query(&self, memory: &Memory, what: u64, cpu: u32) -> u64 {
-        let producer = self.position(memory, cpu, PRODUCER);
-        let consumer = self.position(memory, cpu, CONSUMER);
+        let producer = Ring::position(memory, cpu, PRODUCER);
+        let consumer = Ring::position(memory, cpu, CONSUMER);
         match what {
             0 => producer.wrapping_sub(consumer),
             1 => self.size,
@@ -115,8 +115,8 @@ impl Ring {
         if cpu >= self.cpus {
             return;
         }
-        let producer = self.position(memory, cpu, PRODUCER);
-        let mut consumer = self.position(memory, cpu, CONSUMER);
+        let producer = Ring::position(memory, cpu, PRODUCER);
+        let mut consumer = Ring::position(memory, cpu, CONSUMER);
         if producer == consumer {
             return;
         }
@@ -143,9 +143,9 @@ impl Ring {
             }
             consumer += (size + RECORD_HEADER).next_multiple_of(8);
         }
-        self.set_position(memory, cpu, CONSUMER, consumer);
+        Ring::set_position(memory, cpu, CONSUMER, consumer);
         if consumer == producer {
-            self.set_position(memory, cpu, ORIGIN, producer);
+            Ring::set_position(memory, cpu, ORIGIN, producer);
         }
     }
 
@@ -153,8 +153,8 @@ impl Ring {
     pub(super) fn live(&self, memory: &Memory) -> Vec<(usize, usize)> {
         let mut parts = vec![(0, self.data)];
         for cpu in 0..self.cpus {
-            let start = self.header(memory, cpu, self.position(memory, cpu, ORIGIN));
-            let end = self.header(memory, cpu, self.position(memory, cpu, PRODUCER));
+            let start = self.header(memory, cpu, Ring::position(memory, cpu, ORIGIN));
+            let end = self.header(memory, cpu, Ring::position(memory, cpu, PRODUCER));
             parts.push((start, end));
         }
         parts

@@ -315,11 +315,10 @@ impl Map {
     /// As Linux: ENOENT; EINVAL for arrays, whose elements stay.
     pub fn delete(&self, key: &[u8]) -> Result<(), Errno> {
         match &self.layout {
-            Layout::Array(_) => Err(Errno::Einval),
+            Layout::Array(_) | Layout::Fifo(_) => Err(Errno::Einval),
             Layout::Table(table) => table.delete(&self.memory, key),
             Layout::Lpm(lpm) => lpm.delete(&self.memory, key),
             Layout::Slots(slots) => slots.delete(&self.memory, key),
-            Layout::Fifo(_) => Err(Errno::Einval),
             Layout::Ring(_) => Err(Errno::Enotsupp),
         }
     }
@@ -394,7 +393,7 @@ impl Map {
         }
     }
 
-    /// The program in slot `index` of a prog_array, by the number it was filled with.
+    /// The program in slot `index` of a `prog_array`, by the number it was filled with.
     #[inline]
     pub fn program(&self, index: u32) -> Option<u32> {
         match &self.layout {
@@ -421,7 +420,7 @@ impl Map {
         Some(number as MapId)
     }
 
-    /// Whether a devmap, devmap_hash, cpumap or xskmap has a target under `key`.
+    /// Whether a redirect map (devmap and the like) has a target under `key`.
     #[inline]
     pub fn has_target(&self, key: u32) -> bool {
         match &self.layout {

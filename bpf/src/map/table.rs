@@ -522,11 +522,8 @@ impl Table {
         let Some(from_values) = offset.checked_sub(self.values) else {
             return false;
         };
-        let (cpu, from_cpu) = if self.cpu_stride > 0 {
-            (from_values / self.cpu_stride, from_values % self.cpu_stride)
-        } else {
-            (0, from_values)
-        };
+        let cpu = from_values.checked_div(self.cpu_stride).unwrap_or(0);
+        let from_cpu = from_values - cpu * self.cpu_stride;
         let entry = from_cpu / self.value_stride.max(1);
         let inside = from_cpu % self.value_stride.max(1);
         cpu < (self.cpus as usize).max(1)
