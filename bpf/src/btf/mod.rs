@@ -7,6 +7,8 @@
 //! Nothing is copied: types are read from the bytes when asked for. Only the place of each type
 //! is kept, so the kernel's own BTF (some 150,000 types) opens in a few milliseconds.
 
+#![deny(clippy::indexing_slicing)]
+
 pub mod core;
 pub mod ext;
 mod layout;

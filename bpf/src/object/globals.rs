@@ -312,7 +312,7 @@ fn write(
                 }
                 return Ok(());
             }
-            let size = bytes.len() / (count.max(1) as usize);
+            let size = bytes.len().checked_div(count as usize).unwrap_or(0);
             let elements: Vec<&str> = value.split(',').map(str::trim).collect();
             if elements.len() != count as usize || size == 0 {
                 return Err(format!(

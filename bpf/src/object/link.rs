@@ -20,6 +20,9 @@ const MAX_PROGRAM_SLOTS: usize = 1 << 20;
 /// Longer texts of source lines are cut, in bytes.
 const MAX_LINE_TEXT: usize = 256;
 
+/// Longer names of source files are cut, in bytes.
+const MAX_FILE_NAME: usize = 1024;
+
 const CALL: u8 = 0x85;
 const LDDW: u8 = 0x18;
 const PSEUDO_CALL: u8 = 1;
@@ -35,6 +38,8 @@ pub(super) struct Linker<'a, 'd> {
     pub(super) elf: &'a Elf<'d>,
     pub(super) functions: &'a Functions,
     pub(super) maps: &'a Maps,
+    /// Whether the object carries type information.
+    pub(super) has_btf: bool,
     /// Code by section, with CO-RE relocations done.
     pub(super) code: BTreeMap<usize, Vec<u8>>,
     /// CO-RE relocations that could not be done, by (section, byte offset).
@@ -226,13 +231,13 @@ impl Linker<'_, '_> {
             match target {
                 Target::AsItIs => {}
                 Target::Function(index) => {
-                    let (base, appended) = match work.bases.get(&index) {
-                        Some(base) => (*base, None),
-                        None => {
-                            let visit = self.append(work, index)?;
-                            (visit.base, Some(visit))
-                        }
+                    let known = work.bases.get(&index).copied();
+                    let appended = match known {
+                        Some(_) => None,
+                        None => Some(self.append(work, index)?),
                     };
+                    let base = appended.as_ref().map(|visit| visit.base).or(known);
+                    let base = base.unwrap_or_default();
                     if let Some(slot) = work.slots.get_mut(pc) {
                         slot.set_imm((base as i64 - pc as i64 - 1) as i32);
                         if slot.code() == LDDW {
@@ -381,6 +386,17 @@ impl Linker<'_, '_> {
                 imm: map as i32,
                 next_imm: place as i32,
             }),
+            MapPlace::Nothing if !self.has_btf => Err(self.placed(
+                section,
+                offset,
+                refusal(
+                    "object/no-btf",
+                    &symbol.name,
+                    format!("map {} is not defined: the object has no BTF", symbol.name),
+                )
+                .why("section `.maps` says with types what a map is, and the object carries none")
+                .help("compile the object with -g (llvm-strip -g keeps BTF)"),
+            )),
             MapPlace::Nothing | MapPlace::OtherSection => Err(self.placed(
                 section,
                 offset,
@@ -536,28 +552,25 @@ impl Work {
         if record.line == 0 || self.source.lines.last().is_some_and(|last| last.pc == pc) {
             return;
         }
-        let file = match self.file_index.get(record.file) {
-            Some(index) => *index,
-            None => {
-                let index = self.source.files.len();
-                self.source.files.push(record.file.to_owned());
-                self.file_index.insert(record.file.to_owned(), index);
-                index
-            }
-        };
+        let name = cut(record.file, MAX_FILE_NAME);
+        let files = &mut self.source.files;
+        let file = *self.file_index.entry(name.to_owned()).or_insert_with(|| {
+            files.push(name.to_owned());
+            files.len() - 1
+        });
         self.source.lines.push(LineInfo {
             pc,
             file,
             line: record.line,
             column: record.column,
-            text: cut(record.text).to_owned(),
+            text: cut(record.text, MAX_LINE_TEXT).to_owned(),
         });
     }
 }
 
-/// At most [`MAX_LINE_TEXT`] bytes of a text.
-fn cut(text: &str) -> &str {
-    let mut end = text.len().min(MAX_LINE_TEXT);
+/// At most `limit` bytes of a text.
+fn cut(text: &str, limit: usize) -> &str {
+    let mut end = text.len().min(limit);
     while !text.is_char_boundary(end) {
         end -= 1;
     }

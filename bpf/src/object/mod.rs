@@ -3,7 +3,7 @@
 //!
 //! Start with [`load`]. ELF goes through these steps, a file each: `elf` (sections, symbols),
 //! `function` (which instructions belong to which symbol), `maps`, `globals` (variables and the
-//! values that the user sets), `section` and `program` (which functions are programs, and of
+//! values that the user sets), `core_relocations`, `section` and `program` (which functions are programs, and of
 //! which hook), `link` (the program as the kernel gets it). `text` and `raw` read the other
 //! formats.
 //!
@@ -11,6 +11,9 @@
 //! others can is listed in [`ProgramSet::refused`]. What is not judged here: whether a program
 //! is safe, or what a NIC can do.
 
+#![deny(clippy::indexing_slicing)]
+
+mod core_relocations;
 mod elf;
 mod error;
 mod function;
@@ -53,7 +56,7 @@ pub struct LoadOptions<'a> {
     /// BTF of the kernel (or device) that CO-RE relocations are resolved against; without it
     /// they are resolved against the object's own types.
     pub btf: Option<&'a [u8]>,
-    /// Number of queues; a perf_event_array of 0 entries gets one entry for each.
+    /// Number of queues; a `perf_event_array` of 0 entries gets one entry for each.
     pub queues: u32,
 }
 

@@ -1,17 +1,21 @@
 //! What the loader remarks, and what it says of a program that it refuses: the findings of
 //! stage `object`, each rule in one place.
 
+use std::collections::BTreeSet;
+
 use crate::finding::{Finding, Severity, Stage};
 
 /// Remarks of one load.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     findings: Vec<Finding>,
+    said: BTreeSet<(String, String)>,
 }
 
 impl Notes {
     pub(super) fn add(&mut self, finding: Finding) {
-        if !self.findings.contains(&finding) {
+        let key = (finding.rule.clone(), finding.message.clone());
+        if self.said.insert(key) {
             self.findings.push(finding);
         }
     }

@@ -1,11 +1,10 @@
 //! From an ELF file to a set of programs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use isa::ebpf::{self, Insn, Wide};
 
-use super::LoadOptions;
 use super::elf::{Elf, SectionKind};
 use super::error::ObjectError;
 use super::function::{Function, Functions};
@@ -14,6 +13,7 @@ use super::link::{Linked, Linker};
 use super::maps::{self, Maps};
 use super::notes::{self, Notes};
 use super::section::{Hint, hint};
+use super::{LoadOptions, core_relocations};
 use crate::Hook;
 use crate::btf::ext::{Ext, LineRecord};
 use crate::btf::{Btf, Kind, TypeId};
@@ -55,30 +55,48 @@ pub(super) fn load_elf(
         });
     }
     let mut maps = Maps::find(object, &elf, btf.as_ref(), &functions, &mut notes)?;
-    let tails = tail_calls(&elf, &functions, &mut maps, &mut notes);
+    fill_tail_calls(&elf, &functions, &mut maps, &mut notes);
     let variables = Variables::find(&elf, btf.as_ref(), &maps);
     variables.apply(object, btf.as_ref(), &mut maps.defs, &options.globals)?;
 
-    let kconfig = kconfig(btf.as_ref());
-    let kconfig_map = (!kconfig.is_empty()).then(|| {
-        maps.defs.push(kconfig_def(kconfig.len()));
+    let (kconfig, kconfig_bytes) = kconfig(btf.as_ref());
+    let kconfig_map = (kconfig_bytes > 0).then(|| {
+        maps.defs.push(kconfig_def(kconfig_bytes));
         maps.defs.len() - 1
     });
     maps::finish(object, &mut maps.defs, options)?;
 
-    let code: BTreeMap<usize, Vec<u8>> = elf
+    let mut code: BTreeMap<usize, Vec<u8>> = elf
         .sections
         .iter()
         .enumerate()
         .filter(|(_, section)| section.kind == SectionKind::Code)
         .map(|(index, section)| (index, section.data.to_vec()))
         .collect();
+    let target = match options.btf {
+        Some(bytes) => {
+            Some(Btf::parse(bytes).map_err(|error| btf_error("the target's BTF", error))?)
+        }
+        None => None,
+    };
+    let failed = match &btf {
+        Some(btf) => core_relocations::apply(
+            &elf,
+            btf,
+            target.as_ref(),
+            &ext.relocations,
+            &mut code,
+            &mut notes,
+        ),
+        None => BTreeMap::new(),
+    };
     let linker = Linker {
         elf: &elf,
         functions: &functions,
         maps: &maps,
+        has_btf: btf.is_some(),
         code,
-        failed: BTreeMap::new(),
+        failed,
         lines: lines(&elf, ext.lines),
         kconfig,
         kconfig_map,
@@ -89,7 +107,6 @@ pub(super) fn load_elf(
         linker: &linker,
         options,
         contexts: &contexts,
-        tails: &tails,
     };
     let choices = chooser.choose(&mut notes)?;
 
@@ -214,56 +231,59 @@ fn lines<'d>(
     by_section
 }
 
-/// The variables of `.kconfig`, 8 bytes for each.
-fn kconfig<'d>(btf: Option<&Btf<'d>>) -> BTreeMap<&'d str, u32> {
+/// The byte offsets of the variables of `.kconfig` in the map that libbpf puts them into:
+/// aligned to their size, the largest first, then by name. Gives the map's size as well.
+fn kconfig<'d>(btf: Option<&Btf<'d>>) -> (BTreeMap<&'d str, u32>, u32) {
     let mut found = BTreeMap::new();
     let Some(btf) = btf else {
-        return found;
+        return (found, 0);
     };
-    if let Some(Kind::Section { variables, .. }) = btf.section(".kconfig").map(|ty| ty.kind) {
-        for entry in variables.iter() {
-            if let Some(ty) = btf.get(entry.variable) {
-                let at = found.len() as u32 * 8;
-                found.entry(ty.name).or_insert(at);
-            }
+    let Some(Kind::Section { variables, .. }) = btf.section(".kconfig").map(|ty| ty.kind) else {
+        return (found, 0);
+    };
+    let mut sizes = Vec::new();
+    for entry in variables.iter() {
+        if let Some((name, size)) = btf.get(entry.variable).and_then(|ty| match ty.kind {
+            Kind::Variable { ty: type_id, .. } => Some((ty.name, btf.size_of(type_id)?)),
+            _ => None,
+        }) {
+            // Configuration texts are short; nothing else than numbers and texts is there.
+            sizes.push((std::cmp::Reverse(size.clamp(1, 4096) as u32), name));
         }
     }
-    found
+    sizes.sort_unstable();
+    sizes.dedup_by_key(|(_, name)| *name);
+    let mut end: u32 = 0;
+    for (std::cmp::Reverse(size), name) in sizes {
+        let at = end.next_multiple_of(size.min(8).next_power_of_two());
+        found.insert(name, at);
+        end = at.saturating_add(size);
+    }
+    (found, end)
 }
 
 /// The map that libbpf puts `.kconfig` into: all absent, so all zeros.
-fn kconfig_def(variables: usize) -> MapDef {
-    let bytes = variables * 8;
+fn kconfig_def(bytes: u32) -> MapDef {
     MapDef {
-        name: ".kconfig".to_owned(),
-        kind: MapType::Array,
         key_size: 4,
-        value_size: bytes as u32,
+        value_size: bytes,
         max_entries: 1,
         flags: 1 << 7,
         data: Some(DataSection::Rodata),
-        initial: Some(vec![0; bytes]),
-        inner: None,
-        slots: Vec::new(),
+        initial: Some(vec![0; bytes as usize]),
+        ..maps::blank(".kconfig", MapType::Array)
     }
 }
 
 /// Functions in sections named `ID/SLOT`; fills the slots they name.
-fn tail_calls(
-    elf: &Elf<'_>,
-    functions: &Functions,
-    maps: &mut Maps,
-    notes: &mut Notes,
-) -> BTreeSet<usize> {
-    let mut tails = BTreeSet::new();
-    for (index, function) in functions.all.iter().enumerate() {
+fn fill_tail_calls(elf: &Elf<'_>, functions: &Functions, maps: &mut Maps, notes: &mut Notes) {
+    for function in &functions.all {
         let Some(section) = elf.sections.get(function.section) else {
             continue;
         };
         let Hint::TailCall { id, slot } = hint(&section.name) else {
             continue;
         };
-        tails.insert(index);
         let map = maps.with_id(id);
         match map.and_then(|map| maps.defs.get_mut(map)) {
             Some(def) if def.kind == MapType::ProgArray => def.slots.push(InitialSlot {
@@ -281,7 +301,6 @@ fn tail_calls(
             ),
         }
     }
-    tails
 }
 
 /// The hook that a function's first parameter tells, by function.
@@ -333,7 +352,6 @@ struct Chooser<'a> {
     linker: &'a Linker<'a, 'a>,
     options: &'a LoadOptions<'a>,
     contexts: &'a BTreeMap<(usize, u64), Hook>,
-    tails: &'a BTreeSet<usize>,
 }
 
 impl Chooser<'_> {
@@ -393,7 +411,6 @@ impl Chooser<'_> {
             let hook = hook.ok_or_else(|| Box::new(notes::unknown_hook(section)));
             choices.push((index, hook));
         }
-        let _ = self.tails;
         Ok(choices)
     }
 

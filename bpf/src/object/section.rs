@@ -11,7 +11,7 @@ use crate::hook::{Hook, TcAttach, XdpAttach};
 pub(super) enum Hint {
     /// Programs of a packet hook.
     Packet(Hook),
-    /// iproute2's `ID/SLOT`: the target of a tail call, in this slot of the prog_array with
+    /// iproute2's `ID/SLOT`: the target of a tail call, in this slot of the `prog_array` with
     /// this id.
     TailCall { id: u32, slot: u32 },
     /// Programs of another kind, which no NIC runs.

@@ -1,5 +1,5 @@
 //! Maps defined by types: variables in section `.maps` whose structure type says what the map
-//! is (`__uint(type, ...)`, `__type(key, ...)`, `__array(values, ...)` of bpf_helpers.h).
+//! is (`__uint(type, ...)`, `__type(key, ...)`, `__array(values, ...)` of `bpf_helpers.h`).
 //!
 //! Numbers are the lengths of arrays that members point to; key and value are the types that
 //! members point to. The variable's own bytes hold only the addresses of slots' contents, as
@@ -212,9 +212,8 @@ fn inner(btf: &Btf<'_>, name: &str, ty: TypeId) -> Result<Option<Box<MapDef>>, M
         member: "values".to_owned(),
         problem,
     };
-    let element = match btf.strip(ty).map(|(_, ty)| ty.kind) {
-        Some(Kind::Array { element, .. }) => element,
-        _ => return Err(bad("expected an array")),
+    let Some(Kind::Array { element, .. }) = btf.strip(ty).map(|(_, ty)| ty.kind) else {
+        return Err(bad("expected an array"));
     };
     let target = pointee(btf, element).ok_or_else(|| bad("expected an array of pointers"))?;
     match btf.strip(target).map(|(_, ty)| ty.kind) {
