@@ -326,3 +326,60 @@ fn set_refuses_what_a_profile_would() {
         assert!(error.contains(expected), "got  {error}\nwant {expected}");
     }
 }
+
+/// The table of keys in docs/profiles.md is this one. `BLESS=1` writes it.
+#[test]
+fn the_guide_to_profiles_lists_every_key() {
+    use caps::schema::{Kind, Need, ROWS};
+    let mut table = String::from("| key | value | what it says |\n|---|---|---|\n");
+    for row in ROWS {
+        let layer = match row.need {
+            Need::Model | Need::Cost | Need::ModelOptional => "model.",
+            Need::Always | Need::Nfp | Need::NfpOptional | Need::Optional => "",
+        };
+        let words = |words: &[&str]| {
+            words
+                .iter()
+                .fold(String::new(), |text, word| format!("{text}, `{word}`"))
+        };
+        let value = match row.kind {
+            Kind::Number(min, max, or) => format!("{min} to {max}{}", words(or)),
+            Kind::Limit(units, scope) => {
+                let units: Vec<_> = units.iter().map(|u| u.name()).collect();
+                format!("limit in {}, scope {}", units.join(" or "), scope.name())
+            }
+            Kind::Flag => "`true`, `false`, `unknown`".to_owned(),
+            Kind::Choice(list) => words(list)[2..].to_owned(),
+            Kind::Names(domain) => format!("list of {}s, `all`, `unknown`", domain.what()),
+            Kind::Interval => "[least, largest], `unknown`".to_owned(),
+            Kind::Absent => "`unknown`".to_owned(),
+        };
+        let optional = match row.need {
+            Need::Always | Need::Model | Need::Cost => "",
+            Need::ModelOptional | Need::Optional => " (optional)",
+            Need::Nfp => " (record `nfp`)",
+            Need::NfpOptional => " (record `nfp`, optional)",
+        };
+        table += &format!(
+            "| `{layer}{}` | {value} | {}{optional} |\n",
+            row.key, row.doc
+        );
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/profiles.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (head, rest) = text.split_once("<!-- keys -->\n").unwrap();
+    let (old, tail) = rest.split_once("<!-- end of keys -->").unwrap();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test asks whether to write its expectation"
+    )]
+    if std::env::var("BLESS").is_ok() {
+        let new = format!("{head}<!-- keys -->\n{table}<!-- end of keys -->{tail}");
+        std::fs::write(path, new).unwrap();
+    } else {
+        assert_eq!(
+            old, table,
+            "BLESS=1 cargo test -p caps writes docs/profiles.md"
+        );
+    }
+}

@@ -186,7 +186,9 @@ fn help(row: &Row) -> &'static str {
         }
         Group::Packet => "read the packet directly, after a comparison with data_end",
         Group::Callx => "compile with -O1 or more, so that the callee is known",
-        _ if row.mnemonic().contains("32_") => "compile with -mcpu=v2, which has no such jump",
+        _ if row.mnemonic().starts_with('j') && row.mnemonic().contains("32_") => {
+            "compile with -mcpu=v2, which has no such jump"
+        }
         _ if row.mnemonic().starts_with("call_") => "inline the function (__always_inline)",
         _ => "",
     }

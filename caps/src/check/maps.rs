@@ -36,8 +36,13 @@ pub(super) fn check(checker: &mut Checker<'_>) {
     for &(pc, map) in &defs {
         one(checker, pc, map);
     }
-    count(checker, &defs);
-    totals(checker, &defs);
+    // Maps of a type that is not there take no room.
+    let fitting: Vec<_> = defs
+        .into_iter()
+        .filter(|(_, map)| checker.caps.has("map.types", map.kind.name()))
+        .collect();
+    count(checker, &fitting);
+    totals(checker, &fitting);
     accesses(checker);
 }
 
@@ -67,8 +72,11 @@ fn one(checker: &mut Checker<'_>, pc: usize, map: &MapDef) {
             return;
         }
     }
+    // The flags of global data come with it: one reason is enough.
+    let is_refused_data = map.data.is_some() && flag_is_off(checker, "map.direct_values").is_some();
     for (name, bit) in MAP_FLAGS {
         if map.flags & bit != 0
+            && !is_refused_data
             && let Some((ground, certainty)) = checker.lacks("map.flags", name)
         {
             let why = checker.why(&ground);
