@@ -2,11 +2,26 @@
 //!
 //! [`verify`] is the only maker of [`Verified`], and every later stage takes one: a backend
 //! cannot be handed an unverified program. Start with [`facts`] for what is learned.
+//!
+//! The parts, from the bottom up: `domain` holds abstract values and knows no instruction;
+//! `platform` is what surrounds a program; `cfg` is its control-flow graph; `assertions` decides
+//! what must hold at an instruction, `check` holds it against a state that it never changes, and
+//! `transfer` changes a state and never reports; `explore` follows every path and alone prunes;
+//! `facts` alone joins; `report` has the rules.
 #![forbid(unsafe_code)]
 
+mod assertions;
+mod cfg;
+mod check;
 pub mod domain;
+mod explore;
 pub mod facts;
 mod hooks;
+mod log;
+mod platform;
+pub mod report;
+mod stack;
+mod transfer;
 
 use std::sync::Arc;
 
@@ -54,6 +69,7 @@ pub struct Verified {
     facts: Vec<Facts>,
     stats: Stats,
     log: String,
+    findings: Vec<Finding>,
     /// What the device's hooks learned, for its backend.
     pub device: Vec<u64>,
 }
@@ -75,6 +91,12 @@ impl Verified {
     /// What the verifier spent.
     pub fn stats(&self) -> Stats {
         self.stats
+    }
+
+    /// What the device's hooks found, in the order in which they found it. The program is safe
+    /// all the same; an error among them says that the device refuses it.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
     }
 
     /// The log, if one was asked for.
@@ -100,13 +122,72 @@ pub struct Rejection {
 /// # Errors
 /// [`Rejection`] with the first thing that cannot be proved.
 pub fn verify(program: Arc<Program>, options: Options<'_>) -> Result<Verified, Box<Rejection>> {
-    let _ = options;
-    let facts = vec![Facts::default(); program.insns.len()];
-    Ok(Verified {
+    let mut log = String::new();
+    match prove(&program, options, &mut log) {
+        Ok((outcome, device)) => Ok(Verified {
+            facts: outcome.visits.into_facts(),
+            stats: outcome.stats,
+            findings: outcome.findings,
+            program,
+            log,
+            device,
+        }),
+        Err(failed) => {
+            let (pc, problem, stats) = *failed;
+            Err(Box::new(Rejection {
+                finding: problem.at(pc, &program),
+                stats,
+                log,
+            }))
+        }
+    }
+}
+
+/// A problem, its pc, and what was spent until then.
+type Failed = Box<(usize, report::Problem, Stats)>;
+
+fn prove<'a>(
+    program: &Program,
+    options: Options<'a>,
+    log: &mut String,
+) -> Result<(explore::Outcome, Vec<u64>), Failed> {
+    let early = |(pc, problem)| Box::new((pc, problem, Stats::default()));
+    let platform = platform::Platform {
         program,
-        facts,
-        stats: Stats::default(),
-        log: String::new(),
-        device: Vec::new(),
-    })
+        device_bound: options.device_bound,
+    };
+    let cfg = cfg::build(&platform).map_err(early)?;
+    let assertions: Vec<_> = program.insns.iter().map(assertions::of).collect();
+    let cx = transfer::Context {
+        platform,
+        cfg: &cfg,
+    };
+    let mut device = options.device;
+    let log = options.log.then_some(log);
+    let mut findings = Vec::new();
+    if let Some(hooks) = device.as_deref_mut() {
+        for map in program.maps.iter() {
+            findings.extend(hooks.map(map));
+        }
+    }
+    let explorer = explore::Explorer::new(&cx, &assertions, device.as_deref_mut(), log);
+    let mut outcome = explorer.run()?;
+    outcome.stats.stack_bytes = stack::check(program, &cfg, &outcome.stack)
+        .map_err(|(pc, problem)| Box::new((pc, problem, outcome.stats)))?;
+    findings.append(&mut outcome.findings);
+    let mut learned = Vec::new();
+    if let Some(hooks) = device {
+        for (pc, ways) in outcome.visits.branches() {
+            if ways.taken != ways.fall_through {
+                findings.extend(hooks.branch_hardwired(pc, ways.taken));
+            }
+        }
+        for removed in outcome.visits.unreached() {
+            findings.extend(hooks.removed(removed));
+        }
+        findings.extend(hooks.finalize(&outcome.stats));
+        learned = hooks.learned();
+    }
+    outcome.findings = findings;
+    Ok((outcome, learned))
 }

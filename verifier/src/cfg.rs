@@ -1,0 +1,212 @@
+//! The control-flow graph: functions, where jumps lead, and what is live.
+//!
+//! Knows neither values nor types. What the kernel refuses before it looks at any value is
+//! refused here: jumps that leave their function or land inside an instruction, functions that
+//! can be fallen out of, instructions that nothing reaches.
+
+use bpf::Program;
+use isa::ebpf::{CallTarget, Insn, Reg, RegSet};
+
+use crate::platform::Platform;
+use crate::report::{Problem, Rule};
+
+/// Most instructions of a program, as in the kernel.
+pub(crate) const MAX_INSNS: usize = 1_000_000;
+
+/// One function's extent.
+#[derive(Clone, Debug)]
+pub(crate) struct Function {
+    /// First pc.
+    pub(crate) start: usize,
+    /// First pc after it.
+    pub(crate) end: usize,
+    /// Whether it makes tail calls.
+    pub(crate) tail_calls: bool,
+}
+
+/// What the graph tells of each instruction.
+#[derive(Debug)]
+pub(crate) struct Cfg {
+    /// Functions by ascending start, the entry first.
+    pub(crate) functions: Vec<Function>,
+    /// Whether states are compared before this instruction.
+    pub(crate) prune_point: Vec<bool>,
+    /// Registers whose value before the instruction may still be read.
+    pub(crate) live: Vec<RegSet>,
+}
+
+impl Cfg {
+    /// Index of the function that starts at `pc`.
+    pub(crate) fn function_starting(&self, pc: usize) -> Option<usize> {
+        self.functions.binary_search_by_key(&pc, |f| f.start).ok()
+    }
+}
+
+/// A problem at a pc.
+pub(crate) type Located = (usize, Problem);
+
+/// Builds the graph of a program.
+///
+/// # Errors
+/// The first thing that the kernel would refuse, with its pc.
+pub(crate) fn build(platform: &Platform<'_>) -> Result<Cfg, Located> {
+    let program = platform.program;
+    let insns = &program.insns[..];
+    if insns.is_empty() || insns.len() > MAX_INSNS {
+        let message = format!(
+            "a program has 1 to {MAX_INSNS} instructions, this one has {}",
+            insns.len()
+        );
+        return Err((0, Problem::new(Rule::ControlFlow, message)));
+    }
+    let functions = find_functions(program)?;
+    check_jumps(insns, &functions)?;
+    let reached = reach(insns);
+    if let Some(pc) = (0..insns.len()).find(|pc| !reached[*pc] && insns[*pc] != Insn::WideTail) {
+        let problem = Problem::new(Rule::Unreachable, format!("unreachable insn {pc}"))
+            .why("no path from the entry leads here, and the kernel refuses such code")
+            .help("remove the instruction, or the function that nothing calls");
+        return Err((pc, problem));
+    }
+    Ok(Cfg {
+        prune_point: prune_points(insns),
+        live: live_registers(platform, insns),
+        functions,
+    })
+}
+
+fn find_functions(program: &Program) -> Result<Vec<Function>, Located> {
+    let insns = &program.insns;
+    let mut starts = vec![0];
+    for (pc, insn) in insns.iter().enumerate() {
+        if let Some(target) = insn.function_target(pc) {
+            let valid = usize::try_from(target)
+                .ok()
+                .filter(|t| *t < insns.len() && insns[*t] != Insn::WideTail);
+            let Some(start) = valid else {
+                let message = format!("call to invalid destination: insn {target}");
+                return Err((pc, Problem::new(Rule::ControlFlow, message)));
+            };
+            starts.push(start);
+        }
+    }
+    starts.sort_unstable();
+    starts.dedup();
+    let ends = starts
+        .iter()
+        .skip(1)
+        .copied()
+        .chain(std::iter::once(insns.len()));
+    Ok(starts
+        .iter()
+        .zip(ends)
+        .map(|(&start, end)| Function {
+            start,
+            end,
+            tail_calls: insns[start..end]
+                .iter()
+                .any(|i| *i == Insn::Call(CallTarget::Helper(crate::platform::TAIL_CALL))),
+        })
+        .collect())
+}
+
+fn check_jumps(insns: &[Insn], functions: &[Function]) -> Result<(), Located> {
+    for function in functions {
+        for pc in function.start..function.end {
+            if let Some(target) = insns[pc].jump_target(pc) {
+                let inside = target >= function.start as i64 && target < function.end as i64;
+                if !inside {
+                    let message = format!("jump out of range from insn {pc} to {target}");
+                    let problem = Problem::new(Rule::ControlFlow, message)
+                        .why("a jump stays inside its function");
+                    return Err((pc, problem));
+                }
+                if insns[target as usize] == Insn::WideTail {
+                    let message = format!(
+                        "jump into the middle of ldimm64 insn {} from insn {pc}",
+                        target - 1
+                    );
+                    return Err((pc, Problem::new(Rule::ControlFlow, message)));
+                }
+            }
+        }
+        let last = function.end - 1;
+        if !insns[last].is_terminator() {
+            let problem = Problem::new(Rule::ControlFlow, "last insn is not an exit or jmp")
+                .why("control would run off the end of the function");
+            return Err((last, problem));
+        }
+    }
+    Ok(())
+}
+
+/// The pcs that control can go to next inside the function; a call goes on after itself.
+pub(crate) fn successors(insns: &[Insn], pc: usize) -> impl Iterator<Item = usize> + use<> {
+    let insn = &insns[pc];
+    let next = (!insn.is_terminator()).then_some(pc + insn.slots());
+    let target = insn.jump_target(pc).map(|t| t as usize);
+    next.into_iter().chain(target)
+}
+
+fn reach(insns: &[Insn]) -> Vec<bool> {
+    let mut reached = vec![false; insns.len()];
+    let mut pending = vec![0];
+    while let Some(pc) = pending.pop() {
+        if std::mem::replace(&mut reached[pc], true) {
+            continue;
+        }
+        pending.extend(successors(insns, pc).filter(|t| !reached[*t]));
+        pending.extend(insns[pc].function_target(pc).map(|t| t as usize));
+    }
+    reached
+}
+
+/// Where paths can meet again: jump targets, branches, and calls of functions.
+fn prune_points(insns: &[Insn]) -> Vec<bool> {
+    let mut points = vec![false; insns.len()];
+    for (pc, insn) in insns.iter().enumerate() {
+        if let Some(target) = insn.jump_target(pc) {
+            points[target as usize] = true;
+            if !matches!(insn, Insn::Jump { .. }) {
+                points[pc] = true;
+            }
+        }
+        if let Insn::Call(CallTarget::Local { .. }) = insn {
+            points[pc] = true;
+        }
+    }
+    points
+}
+
+/// Backward dataflow over each function.
+fn live_registers(platform: &Platform<'_>, insns: &[Insn]) -> Vec<RegSet> {
+    let used: Vec<RegSet> = insns.iter().map(|i| reads(platform, i)).collect();
+    let mut live = vec![0; insns.len()];
+    loop {
+        let mut changed = false;
+        for pc in (0..insns.len()).rev() {
+            if insns[pc] == Insn::WideTail {
+                continue;
+            }
+            let after = successors(insns, pc).fold(0, |set, next| set | live[next]);
+            let before = after & !insns[pc].writes() | used[pc];
+            changed |= before != live[pc];
+            live[pc] = before;
+        }
+        if !changed {
+            return live;
+        }
+    }
+}
+
+/// The registers an instruction reads; a helper reads only the arguments it has.
+fn reads(platform: &Platform<'_>, insn: &Insn) -> RegSet {
+    match insn {
+        Insn::Call(CallTarget::Helper(id)) => match platform.helper(*id) {
+            Some(prototype) => (1..=prototype.arity()).fold(0, |set, n| set | 1 << n),
+            None => insn.reads(),
+        },
+        // What a function is given lives on in its own frame.
+        _ => insn.reads() & !(1 << Reg::R10.number()),
+    }
+}

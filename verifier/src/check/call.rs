@@ -1,0 +1,377 @@
+//! Whether a helper may be called with what its argument registers hold.
+
+use bpf::Hook;
+use bpf::helper::{Arg, Prototype};
+
+use super::mem::Place;
+use super::{describe, readable, unreleased};
+use crate::domain::{Kind, MapRef, State, Value};
+use crate::platform;
+use crate::report::{Problem, Rule};
+use crate::transfer::{Context, Given};
+
+/// Largest length of memory given to a helper.
+const MAX_LENGTH: u64 = 1 << 29;
+
+/// The call of helper `id`.
+pub(super) fn helper(cx: &Context<'_>, state: &State, id: u32) -> Result<(), Problem> {
+    let platform = &cx.platform;
+    let Some(prototype) = platform.helper(id) else {
+        return Err(unknown(id));
+    };
+    let name = prototype.name;
+    if !prototype.modelled {
+        return Err(Problem::new(
+            Rule::NotModelled,
+            format!("helper {name}#{id} is not modelled yet"),
+        )
+        .about(name));
+    }
+    if !prototype.allowed(&platform.program.hook) {
+        return Err(Problem::new(
+            Rule::HelperNotAllowed,
+            format!(
+                "program of this type cannot use helper {name}#{id}: {} programs have none",
+                platform.program.hook
+            ),
+        )
+        .about(name));
+    }
+    let raw = matches!(platform.program.hook, Hook::Raw { .. });
+    if prototype.gpl_only && !raw && !platform.program.is_gpl_compatible() {
+        return Err(Problem::new(
+            Rule::HelperNotAllowed,
+            format!("cannot call GPL-restricted function {name} from non-GPL compatible program"),
+        )
+        .about(name)
+        .help("declare a license such as \"GPL\" or \"Dual MIT/GPL\""));
+    }
+    let mut map = None;
+    for given in Given::all(platform, state, prototype) {
+        argument(cx, state, prototype, &given, &mut map)?;
+    }
+    if id == platform::TAIL_CALL
+        && let Some(reference) = state.references.first()
+    {
+        return Err(unreleased(reference.pc));
+    }
+    Ok(())
+}
+
+fn unknown(id: u32) -> Problem {
+    let problem = match bpf::helper::name(id) {
+        Some(name) => Problem::new(
+            Rule::UnknownHelper,
+            format!("helper {name}#{id} is not modelled"),
+        )
+        .about(name),
+        None => Problem::new(
+            Rule::UnknownHelper,
+            format!("invalid func unknown#{id}: no helper has this number"),
+        )
+        .about(format!("#{id}")),
+    };
+    problem.why("the table of helper prototypes does not have it")
+}
+
+fn argument(
+    cx: &Context<'_>,
+    state: &State,
+    prototype: &'static Prototype,
+    given: &Given,
+    map: &mut Option<MapRef>,
+) -> Result<(), Problem> {
+    let Given { reg, arg, .. } = *given;
+    let Some(register) = isa::ebpf::Reg::new(reg as u8) else {
+        return Ok(());
+    };
+    readable(state, register)?;
+    let value = &state.top.regs[reg];
+    let platform = &cx.platform;
+    let wrong = |expected: &str| {
+        let problem = if value.kind.or_null() {
+            Problem::new(
+                Rule::NullPointer,
+                format!(
+                    "R{reg} type={} expected={expected}: it may be null",
+                    value.kind.name()
+                ),
+            )
+            .help(format!("compare r{reg} with 0 and leave if it is"))
+        } else {
+            Problem::new(
+                Rule::HelperArg,
+                format!("R{reg} type={} expected={expected}", value.kind.name()),
+            )
+        };
+        problem
+            .about(prototype.name)
+            .why(format!("{} takes {expected} in r{reg}", prototype.name))
+    };
+    if value.kind.is_packet() && !matches!(arg, Arg::Anything) && !prototype.packet_args {
+        return Err(Problem::new(
+            Rule::HelperArg,
+            "helper access to the packet is not allowed",
+        )
+        .about(prototype.name)
+        .help("copy the bytes to the stack first"));
+    }
+    match arg {
+        Arg::None | Arg::Anything => Ok(()),
+        Arg::Ctx => {
+            if value.kind != Kind::Ctx {
+                return Err(wrong("ctx"));
+            }
+            if value.off != 0 || value.range.as_constant() != Some(0) {
+                return Err(Problem::new(
+                    Rule::HelperArg,
+                    format!("dereference of modified ctx ptr R{reg} off={}", value.off),
+                )
+                .about(prototype.name));
+            }
+            Ok(())
+        }
+        Arg::ConstMap => {
+            let Kind::Map {
+                map: given_map,
+                or_null: false,
+            } = value.kind
+            else {
+                return Err(wrong("map_ptr"));
+            };
+            *map = Some(given_map);
+            map_rights(cx, prototype, given_map)
+        }
+        Arg::MapKey | Arg::MapValue | Arg::UninitMapValue if map.is_none() => Err(Problem::new(
+            Rule::HelperArg,
+            "invalid map_ptr to access map->key",
+        )
+        .about(prototype.name)),
+        Arg::MapKey | Arg::MapValue | Arg::UninitMapValue | Arg::FixedMem(_) => {
+            memory(cx, state, prototype, given, false)
+        }
+        Arg::Mem | Arg::UninitMem | Arg::MemRw | Arg::MemOrNull => {
+            if arg == Arg::MemOrNull && value.is_zero() {
+                return Ok(());
+            }
+            if is_memory(value.kind) {
+                Ok(())
+            } else {
+                Err(wrong("fp, pkt, pkt_meta, map_value, mem"))
+            }
+        }
+        Arg::Size | Arg::SizeOrZero => size(cx, state, prototype, reg, arg == Arg::SizeOrZero),
+        Arg::ConstAllocSize => {
+            if !value.is_scalar() {
+                return Err(wrong("scalar"));
+            }
+            if value.as_constant().is_none() {
+                return Err(Problem::new(
+                    Rule::HelperArg,
+                    format!("R{reg} is not a known constant"),
+                )
+                .about(prototype.name)
+                .why(describe(platform, value)));
+            }
+            Ok(())
+        }
+        Arg::RingbufRecord => {
+            let is_record = matches!(
+                value.kind,
+                Kind::Memory {
+                    ringbuf: true,
+                    or_null: false,
+                    ..
+                }
+            );
+            if !is_record {
+                return Err(wrong("ringbuf_mem"));
+            }
+            if value.off != 0 || value.range.as_constant() != Some(0) {
+                return Err(Problem::new(
+                    Rule::Reference,
+                    format!("R{reg} must have zero offset when passed to release func"),
+                )
+                .about(prototype.name));
+            }
+            Ok(())
+        }
+        Arg::Function | Arg::StackOrNull | Arg::SpinLock => Err(Problem::new(
+            Rule::NotModelled,
+            format!(
+                "{}: callbacks and spin locks are not modelled yet",
+                prototype.name
+            ),
+        )
+        .about(prototype.name)),
+        Arg::ConstStr => match value.kind {
+            Kind::MapValue {
+                map,
+                or_null: false,
+            } if platform.frozen(map).is_some() => Ok(()),
+            _ => Err(wrong("map_value of a read-only map")),
+        },
+    }
+}
+
+fn map_rights(cx: &Context<'_>, prototype: &'static Prototype, map: MapRef) -> Result<(), Problem> {
+    let Some(def) = cx.platform.map(map) else {
+        return Err(Problem::new(Rule::HelperArg, "the map inside is not known")
+            .about(prototype.name)
+            .help("declare the inner map's definition in the outer map"));
+    };
+    if !platform::map_suits(prototype.id, def.kind) {
+        return Err(Problem::new(
+            Rule::MapCompatibility,
+            format!(
+                "cannot pass map_type {} (map `{}`) into func {}#{}",
+                def.kind.number(),
+                def.name,
+                prototype.name,
+                prototype.id
+            ),
+        )
+        .about(def.name.as_str())
+        .why(format!(
+            "{} does not work on {} maps",
+            prototype.name, def.kind
+        )));
+    }
+    if platform::writes_map(prototype.id) && !cx.platform.can_write(map) {
+        return Err(Problem::new(
+            Rule::ReadOnly,
+            format!(
+                "write into map forbidden: `{}` is read-only for programs",
+                def.name
+            ),
+        )
+        .about(def.name.as_str()));
+    }
+    Ok(())
+}
+
+const fn is_memory(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Stack { .. }
+            | Kind::Packet
+            | Kind::PacketMeta
+            | Kind::MapValue { or_null: false, .. }
+            | Kind::Memory { or_null: false, .. }
+    )
+}
+
+/// A length, and the memory of the register before it.
+fn size(
+    cx: &Context<'_>,
+    state: &State,
+    prototype: &'static Prototype,
+    reg: usize,
+    zero_allowed: bool,
+) -> Result<(), Problem> {
+    let value = &state.top.regs[reg];
+    let problem = |rule, message: String| {
+        Problem::new(rule, message)
+            .about(prototype.name)
+            .why(format!("r{reg} is {}", describe(&cx.platform, value)))
+    };
+    if !value.is_scalar() {
+        return Err(problem(
+            Rule::HelperArg,
+            format!("R{reg} type={} expected=scalar", value.kind.name()),
+        ));
+    }
+    let range = &value.range;
+    if range.smin < 0 {
+        return Err(problem(
+            Rule::HelperMemory,
+            format!("R{reg} min value is negative: the length may be below 0"),
+        )
+        .help("use an unsigned length, or mask it: `len &= constant`"));
+    }
+    if range.umin == 0 && !zero_allowed {
+        return Err(problem(
+            Rule::HelperMemory,
+            format!(
+                "R{reg} invalid zero-sized read: the length is {} to {}",
+                range.umin, range.umax
+            ),
+        )
+        .help("leave if the length is 0"));
+    }
+    if range.umax >= MAX_LENGTH {
+        return Err(problem(
+            Rule::HelperMemory,
+            format!(
+                "R{reg} unbounded memory access: the length may be {}",
+                range.umax
+            ),
+        )
+        .help("mask the length (`len &= constant`) or compare it with a bound"));
+    }
+    let given = Given::all(&cx.platform, state, prototype).nth(reg - 2);
+    match given {
+        Some(given) => memory(cx, state, prototype, &given, zero_allowed),
+        None => Ok(()),
+    }
+}
+
+/// The memory that one argument stands for.
+fn memory(
+    cx: &Context<'_>,
+    state: &State,
+    prototype: &'static Prototype,
+    given: &Given,
+    zero_allowed: bool,
+) -> Result<(), Problem> {
+    let reg = given.reg;
+    let pointer: &Value = &state.top.regs[reg];
+    if zero_allowed && given.bytes == 0 && pointer.is_zero() {
+        return Ok(());
+    }
+    if given.arg == Arg::MemOrNull && pointer.is_zero() {
+        return Err(Problem::new(
+            Rule::HelperArg,
+            format!("R{reg} is null, but the length may be {}", given.bytes),
+        )
+        .about(prototype.name));
+    }
+    let place = Place {
+        platform: &cx.platform,
+        state,
+        reg,
+        pointer,
+        offset: 0,
+        size: given.bytes,
+    };
+    let result = match pointer.kind {
+        Kind::Stack { .. } => place.stack(),
+        Kind::Packet | Kind::PacketMeta => place.packet(),
+        Kind::MapValue {
+            map,
+            or_null: false,
+        } => place
+            .map_rights(map, given.reads, given.writes)
+            .and_then(|()| place.map_value(map)),
+        Kind::Memory {
+            size,
+            or_null: false,
+            ..
+        } => place.memory(size),
+        _ => {
+            let problem = if pointer.kind.or_null() {
+                place.unusable()
+            } else {
+                Problem::new(
+                    Rule::HelperArg,
+                    format!(
+                        "R{reg} type={} expected=fp, pkt, pkt_meta, map_value, mem",
+                        pointer.kind.name()
+                    ),
+                )
+            };
+            Err(problem)
+        }
+    };
+    result.map_err(|p| p.about(prototype.name))
+}

@@ -1,0 +1,407 @@
+//! Whether memory may be accessed.
+
+use isa::ebpf::{Operand, Reg};
+
+use super::{MAX_OFFSET, describe, register};
+use crate::assertions::Touch;
+use crate::domain::{Extent, FRAME_BYTES, Kind, MapRef, State, Value};
+use crate::platform::Platform;
+use crate::report::{Problem, Rule};
+use crate::transfer::Context;
+
+/// A load, store or atomic of `size` bytes at `base + offset`.
+pub(super) fn access(
+    cx: &Context<'_>,
+    state: &State,
+    base: Reg,
+    offset: i16,
+    size: u8,
+    touch: Touch,
+) -> Result<(), Problem> {
+    let platform = &cx.platform;
+    let pointer = &state.top.regs[base.index()];
+    let writes = matches!(touch, Touch::Store(_) | Touch::Release(_) | Touch::Atomic);
+    let offset = i64::from(offset);
+    let atomic = matches!(touch, Touch::Atomic | Touch::Acquire | Touch::Release(_));
+    if atomic && (pointer.kind.follows_packet() || pointer.kind == Kind::Ctx) {
+        return Err(Problem::new(
+            Rule::AtomicTarget,
+            format!(
+                "atomic access through {base}, {}, is not allowed",
+                describe(platform, pointer)
+            ),
+        )
+        .why("atomics work on map values and the stack only")
+        .help("use a plain load and store"));
+    }
+    let place = Place {
+        platform,
+        state,
+        reg: base.index(),
+        pointer,
+        offset,
+        size: u64::from(size),
+    };
+    match pointer.kind {
+        Kind::Ctx => place.context(writes, touch, size),
+        Kind::Stack { .. } => place.stack_access(touch, size, writes),
+        Kind::MapValue {
+            map,
+            or_null: false,
+        } => {
+            place.map_rights(map, !writes || atomic, writes)?;
+            place.map_value(map)?;
+            xskmap(platform, map, &place, writes)
+        }
+        Kind::Memory {
+            size: length,
+            or_null: false,
+            ..
+        } => place.memory(length),
+        Kind::Packet | Kind::PacketMeta => place.packet(),
+        Kind::Scalar
+        | Kind::Unknown
+        | Kind::PacketEnd
+        | Kind::Map { .. }
+        | Kind::MapValue { or_null: true, .. }
+        | Kind::Memory { or_null: true, .. } => Err(place.unusable()),
+    }
+}
+
+/// The socket that a lookup in an xskmap gives: only its queue number can be read.
+fn xskmap(
+    platform: &Platform<'_>,
+    map: MapRef,
+    place: &Place<'_>,
+    writes: bool,
+) -> Result<(), Problem> {
+    let is_socket = platform
+        .map(map)
+        .is_some_and(|m| m.kind == bpf::map::MapType::Xskmap);
+    if is_socket && (writes || place.size != 4) {
+        return Err(Problem::new(
+            Rule::WrongType,
+            "only the queue number of an AF_XDP socket can be read, as 4 bytes",
+        ));
+    }
+    Ok(())
+}
+
+/// Memory of `size` bytes that a register points to, at `offset`.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) platform: &'a Platform<'a>,
+    pub(super) state: &'a State,
+    pub(super) reg: usize,
+    pub(super) pointer: &'a Value,
+    pub(super) offset: i64,
+    pub(super) size: u64,
+}
+
+impl Place<'_> {
+    fn fixed(&self) -> i64 {
+        i64::from(self.pointer.off) + self.offset
+    }
+
+    /// Largest offset past what is accessed.
+    fn end(&self) -> i64 {
+        let size = i64::try_from(self.size).unwrap_or(i64::MAX);
+        let umax = i64::try_from(self.pointer.range.umax).unwrap_or(i64::MAX);
+        umax.saturating_add(self.fixed()).saturating_add(size)
+    }
+
+    fn touches(&self) -> String {
+        let low = self.pointer.range.smin.saturating_add(self.fixed());
+        let high = self.end();
+        let what = if self.size == 1 { "byte" } else { "bytes" };
+        if self.pointer.range.as_constant().is_some() {
+            format!("{} {what} at offset {low}", self.size)
+        } else {
+            format!("{} {what} somewhere in offsets {low} to {high}", self.size)
+        }
+    }
+
+    fn known(&self) -> String {
+        register(self.platform, self.state, self.reg)
+    }
+
+    pub(super) fn unusable(&self) -> Problem {
+        let r = self.reg;
+        let kind = self.pointer.kind;
+        if kind.or_null() {
+            return Problem::new(
+                Rule::NullPointer,
+                format!("R{r} invalid mem access '{}': it may be null", kind.name()),
+            )
+            .about(format!("r{r}"))
+            .why(self.known())
+            .help(format!("compare r{r} with 0 and leave if it is"));
+        }
+        Problem::new(
+            Rule::WrongType,
+            format!("R{r} invalid mem access '{}'", kind.name()),
+        )
+        .about(format!("r{r}"))
+        .why(self.known())
+        .help(if kind == Kind::Scalar {
+            "the address must come from the context, a map, or the stack; after \
+             bpf_xdp_adjust_* or bpf_tail_call load packet pointers again"
+        } else {
+            ""
+        })
+    }
+
+    /// Bounds of a region of `length` bytes.
+    fn region(&self, rule: Rule, what: &str, length: u64) -> Result<(), Problem> {
+        let r = &self.pointer.range;
+        let reg = self.reg;
+        let low = r.smin.saturating_add(self.fixed());
+        if r.smin < 0 && (r.smin == i64::MIN || i32::try_from(low).is_err() || low < 0) || low < 0 {
+            return Err(self
+                .outside(
+                    rule,
+                    format!(
+                        "R{reg} min value is negative: {} {what}, before its start",
+                        self.touches()
+                    ),
+                )
+                .help("use an unsigned index, or leave if it is below 0"));
+        }
+        if r.umax >= MAX_OFFSET as u64 {
+            return Err(self
+                .outside(
+                    rule,
+                    format!(
+                        "R{reg} unbounded memory access {what}, {} is unbounded",
+                        self.known()
+                    ),
+                )
+                .help("compare the index with the size, or mask it, before the access"));
+        }
+        if self.end() as u64 > length {
+            return Err(self
+                .outside(
+                    rule,
+                    format!(
+                        "invalid access {what}: {} of {length} bytes through r{reg}",
+                        self.touches()
+                    ),
+                )
+                .help("make the largest index fit"));
+        }
+        Ok(())
+    }
+
+    fn outside(&self, rule: Rule, message: String) -> Problem {
+        Problem::new(rule, message)
+            .about(format!("r{}", self.reg))
+            .why(self.known())
+    }
+
+    pub(super) fn map_rights(&self, map: MapRef, reads: bool, writes: bool) -> Result<(), Problem> {
+        let name = self.platform.map_name(map);
+        if writes && !self.platform.can_write(map) {
+            return Err(Problem::new(
+                Rule::ReadOnly,
+                format!("write into map forbidden: `{name}` is read-only for programs"),
+            )
+            .about(name));
+        }
+        if reads && !self.platform.can_read(map) {
+            return Err(Problem::new(
+                Rule::ReadOnly,
+                format!("read from map forbidden: `{name}` is write-only for programs"),
+            )
+            .about(name));
+        }
+        Ok(())
+    }
+
+    pub(super) fn map_value(&self, map: MapRef) -> Result<(), Problem> {
+        let what = format!("to a value of map `{}`", self.platform.map_name(map));
+        let length = u64::from(self.platform.value_size(map));
+        self.region(Rule::MapValueBounds, &what, length)
+    }
+
+    pub(super) fn memory(&self, length: u32) -> Result<(), Problem> {
+        self.region(Rule::MemoryBounds, "to a memory block", u64::from(length))
+    }
+
+    pub(super) fn packet(&self) -> Result<(), Problem> {
+        let reg = self.reg;
+        let r = &self.pointer.range;
+        let meta = self.pointer.kind == Kind::PacketMeta;
+        let end = if meta { "data" } else { "data_end" };
+        if r.smin < 0 {
+            return Err(self
+                .outside(
+                    Rule::PacketBounds,
+                    format!("R{reg} min value is negative: the access may lie before the packet"),
+                )
+                .help("use an unsigned index, or leave if it is below 0"));
+        }
+        let reached = match self.pointer.extent {
+            Extent::Bytes(n) => i64::from(n),
+            Extent::None | Extent::AtEnd | Extent::PastEnd => 0,
+        };
+        let low = self.fixed();
+        let needed = low.saturating_add(i64::try_from(self.size).unwrap_or(i64::MAX));
+        if low >= 0 && needed <= reached && self.pointer.extent != Extent::None {
+            return Ok(());
+        }
+        if self.size == 0 && low >= 0 && low <= reached {
+            return Ok(());
+        }
+        let place = if r.as_constant().is_some() {
+            "the packet's start".to_owned()
+        } else {
+            format!("the pointer's variable base (0 to {})", r.umax)
+        };
+        let negative = low < 0;
+        Err(self
+            .outside(
+                Rule::PacketBounds,
+                format!(
+                    "invalid access to packet: {} bytes at {low} from {place}, of which {reached} \
+                     are proved to exist",
+                    self.size
+                ),
+            )
+            .help(if negative {
+                "the offset is before the start; add to the pointer, or use the context's field"
+                    .to_owned()
+            } else {
+                format!(
+                    "compare r{reg} + {} with {end} before the access, and leave if it is greater",
+                    needed - i64::from(self.pointer.off)
+                )
+            }))
+    }
+
+    /// Bounds of the frame; `what` tells who accesses it.
+    pub(super) fn stack(&self) -> Result<(), Problem> {
+        let reg = self.reg;
+        let r = &self.pointer.range;
+        if r.as_constant().is_none() && (r.smin <= -MAX_OFFSET || r.smax >= MAX_OFFSET) {
+            return Err(self.outside(
+                Rule::StackBounds,
+                format!("invalid unbounded variable-offset access to stack R{reg}"),
+            ));
+        }
+        let low = r.smin.saturating_add(self.fixed());
+        let size = i64::try_from(self.size).unwrap_or(i64::MAX);
+        let high = r.smax.saturating_add(self.fixed()).saturating_add(size);
+        if low >= i64::from(-FRAME_BYTES) && high <= 0 && low <= 0 {
+            return Ok(());
+        }
+        Err(self
+            .outside(
+                Rule::StackBounds,
+                format!(
+                    "invalid access to stack R{reg}: {} of the frame pointer",
+                    self.touches()
+                ),
+            )
+            .help("a frame reaches from -512 to -1"))
+    }
+
+    fn stack_access(&self, touch: Touch, size: u8, writes: bool) -> Result<(), Problem> {
+        let width = i64::from(size);
+        let aligned = self.fixed().rem_euclid(width) == 0
+            && (self.pointer.range.bits.value | self.pointer.range.bits.mask) % width as u64 == 0;
+        if !aligned {
+            return Err(self
+                .outside(
+                    Rule::Misaligned,
+                    format!("misaligned stack access: {}", self.touches()),
+                )
+                .help("an access to the stack is aligned to its size"));
+        }
+        self.stack()?;
+        let Kind::Stack { frame } = self.pointer.kind else {
+            return Ok(());
+        };
+        let exact = self.pointer.range.as_constant().is_some();
+        let at = (self.pointer.min_offset() + self.offset) as i32;
+        let stack = &self.state.frame(usize::from(frame)).stack;
+        let reads = !matches!(touch, Touch::Store(_) | Touch::Release(_));
+        if reads && exact && stack.splits_pointer(at, size) {
+            return Err(Problem::new(
+                Rule::StackSpill,
+                format!("invalid size of register fill: {}", self.touches()),
+            )
+            .why("a pointer was stored there; it is loaded as a whole, 8 bytes"));
+        }
+        if !writes {
+            return Ok(());
+        }
+        let stored = match touch {
+            Touch::Store(Operand::Reg(reg)) | Touch::Release(reg) => {
+                Some(&self.state.top.regs[reg.index()])
+            }
+            _ => None,
+        };
+        if let Some(value) = stored.filter(|v| v.kind.is_pointer() && exact) {
+            if size != 8 {
+                return Err(
+                    Problem::new(Rule::StackSpill, "invalid size of register spill").why(format!(
+                        "{} is stored in part",
+                        describe(self.platform, value)
+                    )),
+                );
+            }
+            if matches!(value.kind, Kind::Stack { .. }) && usize::from(frame) != self.state.depth()
+            {
+                return Err(Problem::new(
+                    Rule::StackSpill,
+                    "cannot spill pointers to stack into stack frame of the caller",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn context(&self, writes: bool, touch: Touch, size: u8) -> Result<(), Problem> {
+        let offset = self.fixed();
+        let reg = self.reg;
+        if self.pointer.off != 0 || self.pointer.range.as_constant() != Some(0) {
+            return Err(Problem::new(
+                Rule::CtxAccess,
+                format!(
+                    "dereference of modified ctx ptr R{reg} off={}",
+                    self.pointer.off
+                ),
+            )
+            .about(format!("r{reg}"))
+            .help("access context fields as constant offsets of the pointer given at entry"));
+        }
+        let signed = matches!(touch, Touch::Load { signed: true });
+        let allowed = if writes {
+            self.platform.context_store(offset, size)
+        } else {
+            self.platform.context_load(offset, size, signed).is_some()
+        };
+        if allowed {
+            return Ok(());
+        }
+        let field = bpf::context::field_at(&self.platform.program.hook, offset);
+        let why = match field {
+            Some(field) if writes => format!("`{}` cannot be written here", field.name),
+            Some(field) if !bpf::context::readable(&self.platform.program.hook, field) => format!(
+                "`{}` is only there for programs in a devmap (section xdp/devmap)",
+                field.name
+            ),
+            Some(field) => format!(
+                "`{}` is {} bytes at offset {}, and is read as a whole",
+                field.name, field.size, field.offset
+            ),
+            None => "the context has no field there".to_owned(),
+        };
+        Err(Problem::new(
+            Rule::CtxAccess,
+            format!("invalid bpf_context access off={offset} size={size}"),
+        )
+        .about(field.map_or("", |f| f.name))
+        .why(why))
+    }
+}

@@ -1,0 +1,271 @@
+//! What a register or a spilled register holds: a type, and a range.
+
+use super::Range;
+
+/// Index of a map in the program's list, or of the map inside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MapRef {
+    /// Index in the program's map list.
+    pub index: u16,
+    /// The map in a slot of that map, not the map itself.
+    pub inner: bool,
+}
+
+/// Type of a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Not written yet (or, where paths were joined, of different types).
+    #[default]
+    Unknown,
+    /// A number.
+    Scalar,
+    /// The context.
+    Ctx,
+    /// Into the packet.
+    Packet,
+    /// Into the metadata before the packet.
+    PacketMeta,
+    /// Just past the packet.
+    PacketEnd,
+    /// Into the stack of the function at this depth of the call chain, 0 for the entry.
+    Stack {
+        /// Depth of the frame.
+        frame: u8,
+    },
+    /// A map itself.
+    Map {
+        /// Which.
+        map: MapRef,
+        /// Whether it may be null (lookup in a map of maps).
+        or_null: bool,
+    },
+    /// Into a value of a map.
+    MapValue {
+        /// Which map.
+        map: MapRef,
+        /// Whether it may be null.
+        or_null: bool,
+    },
+    /// Into a block of memory.
+    Memory {
+        /// Size in bytes.
+        size: u32,
+        /// Whether it may be null.
+        or_null: bool,
+        /// Whether it is a reserved ring buffer record.
+        ringbuf: bool,
+    },
+}
+
+impl Kind {
+    /// Whether it may be null.
+    pub const fn or_null(self) -> bool {
+        matches!(
+            self,
+            Kind::Map { or_null: true, .. }
+                | Kind::MapValue { or_null: true, .. }
+                | Kind::Memory { or_null: true, .. }
+        )
+    }
+
+    /// Whether it is an address (or null).
+    pub const fn is_pointer(self) -> bool {
+        !matches!(self, Kind::Unknown | Kind::Scalar)
+    }
+
+    /// Whether it points into the packet or its metadata.
+    pub const fn is_packet(self) -> bool {
+        matches!(self, Kind::Packet | Kind::PacketMeta)
+    }
+
+    /// Whether a change of the packet makes it useless.
+    pub const fn follows_packet(self) -> bool {
+        matches!(self, Kind::Packet | Kind::PacketMeta | Kind::PacketEnd)
+    }
+
+    /// Whether it is certainly not null and comparing it with 0 is decided by that.
+    pub const fn surely_not_null(self) -> bool {
+        matches!(
+            self,
+            Kind::Map { or_null: false, .. }
+                | Kind::MapValue { or_null: false, .. }
+                | Kind::Memory { or_null: false, .. }
+        )
+    }
+
+    /// The same, known not to be null.
+    #[must_use]
+    pub const fn not_null(self) -> Kind {
+        match self {
+            Kind::Map { map, .. } => Kind::Map {
+                map,
+                or_null: false,
+            },
+            Kind::MapValue { map, .. } => Kind::MapValue {
+                map,
+                or_null: false,
+            },
+            Kind::Memory { size, ringbuf, .. } => Kind::Memory {
+                size,
+                or_null: false,
+                ringbuf,
+            },
+            other => other,
+        }
+    }
+
+    /// The kernel's word for it in logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Unknown => "?",
+            Kind::Scalar => "scalar",
+            Kind::Ctx => "ctx",
+            Kind::Packet => "pkt",
+            Kind::PacketMeta => "pkt_meta",
+            Kind::PacketEnd => "pkt_end",
+            Kind::Stack { .. } => "fp",
+            Kind::Map { or_null: false, .. } => "map_ptr",
+            Kind::Map { or_null: true, .. } => "map_ptr_or_null",
+            Kind::MapValue { or_null: false, .. } => "map_value",
+            Kind::MapValue { or_null: true, .. } => "map_value_or_null",
+            Kind::Memory {
+                ringbuf: true,
+                or_null: false,
+                ..
+            } => "ringbuf_mem",
+            Kind::Memory {
+                ringbuf: true,
+                or_null: true,
+                ..
+            } => "ringbuf_mem_or_null",
+            Kind::Memory { or_null: false, .. } => "mem",
+            Kind::Memory { or_null: true, .. } => "mem_or_null",
+        }
+    }
+}
+
+/// How far past a packet pointer's base the packet is known to reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// Nothing is known.
+    #[default]
+    None,
+    /// So many bytes past the base (the pointer less its fixed offset) can be accessed.
+    Bytes(u16),
+    /// The pointer is at the packet's end or past it.
+    AtEnd,
+    /// The pointer is past the packet's end.
+    PastEnd,
+}
+
+impl Extent {
+    /// Bytes past the base that can be accessed.
+    pub const fn bytes(self) -> u16 {
+        match self {
+            Extent::Bytes(n) => n,
+            Extent::None | Extent::AtEnd | Extent::PastEnd => 0,
+        }
+    }
+}
+
+/// Value of a register or of a spilled register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Value {
+    /// Type.
+    pub kind: Kind,
+    /// For a pointer, the known part of its offset. For a number with `is_delta`, what it is
+    /// above the other numbers of the same `id`.
+    pub off: i32,
+    /// Values of one id are linked: equal numbers (up to `off`), copies of one pointer that may
+    /// be null, or packet pointers with the same variable part. 0: linked with nothing.
+    pub id: u32,
+    /// The acquired reference that it carries, 0 for none.
+    pub reference: u32,
+    /// For a packet pointer, how far the packet is known to reach.
+    pub extent: Extent,
+    /// Whether `off` is a difference to the linked numbers.
+    pub is_delta: bool,
+    /// Of the number, or of the variable part of a pointer's offset.
+    pub range: Range,
+}
+
+impl Value {
+    /// Nothing written yet.
+    pub const UNKNOWN: Value = Value {
+        kind: Kind::Unknown,
+        off: 0,
+        id: 0,
+        reference: 0,
+        extent: Extent::None,
+        is_delta: false,
+        range: Range::UNKNOWN,
+    };
+
+    /// Any number.
+    pub const SCALAR: Value = Value {
+        kind: Kind::Scalar,
+        ..Value::UNKNOWN
+    };
+
+    /// A number of this range.
+    pub const fn scalar(range: Range) -> Value {
+        Value {
+            range,
+            ..Value::SCALAR
+        }
+    }
+
+    /// This number.
+    pub const fn constant(value: u64) -> Value {
+        Value::scalar(Range::constant(value))
+    }
+
+    /// A pointer at the start of what it points into.
+    pub const fn pointer(kind: Kind) -> Value {
+        Value {
+            kind,
+            range: Range::constant(0),
+            ..Value::UNKNOWN
+        }
+    }
+
+    /// Whether it is a number.
+    pub const fn is_scalar(&self) -> bool {
+        matches!(self.kind, Kind::Scalar)
+    }
+
+    /// Whether it is the number 0.
+    pub fn is_zero(&self) -> bool {
+        self.is_scalar() && self.range.as_constant() == Some(0)
+    }
+
+    /// The number, if it is known.
+    pub const fn as_constant(&self) -> Option<u64> {
+        if self.is_scalar() {
+            self.range.as_constant()
+        } else {
+            None
+        }
+    }
+
+    /// The same without its link to other values.
+    #[must_use]
+    pub const fn unlinked(mut self) -> Value {
+        self.id = 0;
+        if self.is_delta {
+            self.off = 0;
+            self.is_delta = false;
+        }
+        self
+    }
+
+    /// Smallest offset of the pointer, from the start of what it points into.
+    pub const fn min_offset(&self) -> i64 {
+        self.range.smin.saturating_add(self.off as i64)
+    }
+
+    /// Largest offset of the pointer.
+    pub const fn max_offset(&self) -> i64 {
+        self.range.smax.saturating_add(self.off as i64)
+    }
+}

@@ -1,0 +1,229 @@
+//! What surrounds a program: its hook's context, its maps and the helpers, as rules of the
+//! verifier.
+//!
+//! Facts about a helper's arguments come from `bpf::helper`; what only a verifier needs of them
+//! (which maps a helper works on, which helpers read the packet) is here.
+
+use bpf::context::{self, FieldKind};
+use bpf::helper::Prototype;
+use bpf::map::{DataSection, MapDef, MapType};
+use bpf::{Hook, Program};
+
+use crate::domain::{Kind, MapRef, Range, Value};
+
+/// `bpf_map_lookup_elem`.
+pub(crate) const MAP_LOOKUP: u32 = 1;
+/// `bpf_map_update_elem`.
+pub(crate) const MAP_UPDATE: u32 = 2;
+/// `bpf_map_delete_elem`.
+pub(crate) const MAP_DELETE: u32 = 3;
+/// `bpf_tail_call`.
+pub(crate) const TAIL_CALL: u32 = 12;
+
+const REDIRECT_MAP: u32 = 51;
+const MAP_PUSH: u32 = 87;
+const MAP_POP: u32 = 88;
+const MAP_PEEK: u32 = 89;
+const LOOKUP_PERCPU: u32 = 195;
+const FOR_EACH: u32 = 164;
+
+/// Helpers on a perf_event_array.
+const PERF: [u32; 5] = [22, 25, 55, 111, 121];
+/// Helpers on a ring buffer map.
+const RINGBUF: [u32; 4] = [130, 131, 134, 198];
+
+/// `BPF_F_RDONLY_PROG`.
+const READ_ONLY: u32 = 1 << 7;
+/// `BPF_F_WRONLY_PROG`.
+const WRITE_ONLY: u32 = 1 << 8;
+
+/// A program and what surrounds it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Platform<'a> {
+    pub(crate) program: &'a Program,
+    pub(crate) device_bound: bool,
+}
+
+impl<'a> Platform<'a> {
+    /// The helper with this id, whether this hook may call it or not.
+    #[expect(
+        clippy::unused_self,
+        reason = "what is known may come to depend on the hook"
+    )]
+    pub(crate) fn helper(&self, id: u32) -> Option<&'static Prototype> {
+        bpf::helper::prototype(id)
+    }
+
+    /// The definition of a map; `None` if the program has no such map.
+    pub(crate) fn map(&self, map: MapRef) -> Option<&'a MapDef> {
+        let outer = self.program.maps.get(usize::from(map.index))?;
+        if map.inner {
+            outer.inner.as_deref()
+        } else {
+            Some(outer)
+        }
+    }
+
+    /// The map's name, for messages.
+    pub(crate) fn map_name(&self, map: MapRef) -> &'a str {
+        self.map(map).map_or("?", |m| m.name.as_str())
+    }
+
+    /// Bytes of a value that a lookup in the map points to.
+    pub(crate) fn value_size(&self, map: MapRef) -> u32 {
+        match self.map(map) {
+            // The pointer is to the socket's queue number.
+            Some(def) if def.kind == MapType::Xskmap => 4,
+            Some(def) => def.value_size,
+            None => 0,
+        }
+    }
+
+    /// Whether the program may read values of the map.
+    pub(crate) fn can_read(&self, map: MapRef) -> bool {
+        self.map(map).is_some_and(|m| m.flags & WRITE_ONLY == 0)
+    }
+
+    /// Whether the program may write values of the map.
+    pub(crate) fn can_write(&self, map: MapRef) -> bool {
+        self.map(map).is_some_and(|m| {
+            m.flags & READ_ONLY == 0
+                && m.data != Some(DataSection::Rodata)
+                && !matches!(
+                    m.kind,
+                    MapType::Devmap | MapType::DevmapHash | MapType::Xskmap
+                )
+        })
+    }
+
+    /// The contents of a map that nobody can change any more.
+    pub(crate) fn frozen(&self, map: MapRef) -> Option<&'a [u8]> {
+        let def = self.map(map)?;
+        if def.data == Some(DataSection::Rodata) && !map.inner {
+            def.initial.as_deref()
+        } else {
+            None
+        }
+    }
+
+    /// A number in a frozen map's value.
+    pub(crate) fn frozen_number(&self, map: MapRef, offset: i64, size: u8) -> Option<u64> {
+        let bytes = self.frozen(map)?;
+        let start = usize::try_from(offset).ok()?;
+        let part = bytes.get(start..start.checked_add(usize::from(size))?)?;
+        Some(
+            part.iter()
+                .rev()
+                .fold(0, |number, byte| number << 8 | u64::from(*byte)),
+        )
+    }
+
+    /// The value of r1 and r2 at entry.
+    pub(crate) fn arguments(&self) -> [Value; 2] {
+        match self.program.hook {
+            Hook::Raw { memory_bytes } => [
+                Value::pointer(Kind::Memory {
+                    size: memory_bytes,
+                    or_null: false,
+                    ringbuf: false,
+                }),
+                Value::constant(u64::from(memory_bytes)),
+            ],
+            Hook::Xdp { .. } | Hook::Tc { .. } => [Value::pointer(Kind::Ctx), Value::UNKNOWN],
+        }
+    }
+
+    /// What a load from the context gives, or `None` if it is not allowed.
+    pub(crate) fn context_load(&self, offset: i64, size: u8, signed: bool) -> Option<Value> {
+        let hook = &self.program.hook;
+        let field = context::field_at(hook, offset)?;
+        let whole = offset == i64::from(field.offset) && size == field.size;
+        if !context::readable(hook, field) || !whole {
+            return None;
+        }
+        match field.kind {
+            FieldKind::Scalar => Some(Value::scalar(
+                Range::UNKNOWN.zero_extend(8 * u32::from(size)),
+            )),
+            _ if signed => None,
+            FieldKind::Data => Some(Value::pointer(Kind::Packet)),
+            FieldKind::DataEnd => Some(Value::pointer(Kind::PacketEnd)),
+            FieldKind::DataMeta => Some(Value::pointer(Kind::PacketMeta)),
+        }
+    }
+
+    /// Whether a store to the context is allowed.
+    pub(crate) fn context_store(&self, offset: i64, size: u8) -> bool {
+        let field = context::field_at(&self.program.hook, offset);
+        field.is_some_and(|f| {
+            self.device_bound
+                && f.writable_on_device
+                && offset == i64::from(f.offset)
+                && size == f.size
+        })
+    }
+}
+
+/// Whether a helper works on maps of this type.
+pub(crate) fn map_suits(helper: u32, kind: MapType) -> bool {
+    use MapType as M;
+    let by_map = match kind {
+        M::ProgArray => helper == TAIL_CALL,
+        M::PerfEventArray => PERF.contains(&helper),
+        M::Ringbuf => RINGBUF.contains(&helper),
+        M::Devmap | M::DevmapHash | M::Xskmap => helper == REDIRECT_MAP || helper == MAP_LOOKUP,
+        M::Cpumap => helper == REDIRECT_MAP,
+        M::ArrayOfMaps | M::HashOfMaps => helper == MAP_LOOKUP,
+        M::Queue | M::Stack => matches!(helper, MAP_PUSH | MAP_POP | MAP_PEEK),
+        M::BloomFilter => matches!(helper, MAP_PUSH | MAP_PEEK),
+        M::Hash
+        | M::Array
+        | M::PercpuHash
+        | M::PercpuArray
+        | M::LruHash
+        | M::LruPercpuHash
+        | M::LpmTrie => true,
+        _ => false,
+    };
+    let by_helper = match helper {
+        TAIL_CALL => kind == M::ProgArray,
+        REDIRECT_MAP => matches!(kind, M::Devmap | M::DevmapHash | M::Cpumap | M::Xskmap),
+        MAP_POP => matches!(kind, M::Queue | M::Stack),
+        MAP_PUSH | MAP_PEEK => matches!(kind, M::Queue | M::Stack | M::BloomFilter),
+        LOOKUP_PERCPU => kind.is_percpu(),
+        FOR_EACH => matches!(
+            kind,
+            M::Array | M::Hash | M::LruHash | M::PercpuArray | M::PercpuHash | M::LruPercpuHash
+        ),
+        _ if PERF.contains(&helper) => kind == M::PerfEventArray,
+        _ if RINGBUF.contains(&helper) => kind == M::Ringbuf,
+        _ => true,
+    };
+    by_map && by_helper
+}
+
+/// Whether a helper changes the map it is given.
+pub(crate) fn writes_map(helper: u32) -> bool {
+    matches!(helper, MAP_UPDATE | MAP_DELETE | MAP_PUSH | MAP_POP)
+}
+
+/// What a lookup in the map points to.
+pub(crate) fn lookup_result(platform: &Platform<'_>, map: MapRef) -> Kind {
+    match platform.map(map).map(|m| m.kind) {
+        Some(MapType::ArrayOfMaps | MapType::HashOfMaps) => Kind::Map {
+            map: MapRef {
+                index: map.index,
+                inner: true,
+            },
+            or_null: true,
+        },
+        _ => Kind::MapValue { map, or_null: true },
+    }
+}
+
+/// Whether a lookup with a key in range cannot fail.
+pub(crate) fn always_found(platform: &Platform<'_>, map: MapRef, key: u64) -> bool {
+    platform.map(map).is_some_and(|m| {
+        matches!(m.kind, MapType::Array | MapType::PercpuArray) && key < u64::from(m.max_entries)
+    })
+}

@@ -1,0 +1,235 @@
+//! Calls of helpers.
+
+use bpf::helper::{Arg, Prototype, Return};
+
+use super::mem::{slots, smear_all, window};
+use super::{Context, Effects, SlotAt};
+use crate::domain::{Byte, Ids, Kind, MapRef, Reference, State, Value, slot_of};
+use crate::platform::{self, Platform};
+
+/// Forgets r0 to r5.
+pub(super) fn clobber(state: &mut State) {
+    for reg in &mut state.top.regs[0..=5] {
+        *reg = Value::UNKNOWN;
+    }
+}
+
+/// What one argument of a helper is, with the memory it stands for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given {
+    /// Register number.
+    pub(crate) reg: usize,
+    /// What the helper wants.
+    pub(crate) arg: Arg,
+    /// Most bytes of memory that the helper touches there; 0 if it is no memory.
+    pub(crate) bytes: u64,
+    /// Whether that is the exact number.
+    pub(crate) exact: bool,
+    /// Whether it reads them.
+    pub(crate) reads: bool,
+    /// Whether it writes them.
+    pub(crate) writes: bool,
+}
+
+impl Given {
+    /// The arguments of a call, as the registers are.
+    pub(crate) fn all<'s>(
+        platform: &'s Platform<'_>,
+        state: &'s State,
+        prototype: &'static Prototype,
+    ) -> impl Iterator<Item = Given> + 's {
+        let map = map_argument(state, prototype);
+        (1..=prototype.arity()).map(move |reg| {
+            let arg = prototype.args[reg - 1];
+            let size = state.top.regs.get(reg + 1).filter(|r| r.is_scalar());
+            let sized = || {
+                size.map_or((u64::MAX, false), |r| {
+                    (r.range.umax, r.range.as_constant().is_some())
+                })
+            };
+            let key = || map.and_then(|m| platform.map(m)).map_or(0, |m| m.key_size);
+            let value = || map.map_or(0, |m| platform.value_size(m));
+            let ((bytes, exact), reads, writes) = match arg {
+                Arg::Mem | Arg::MemOrNull => (sized(), true, false),
+                Arg::UninitMem => (sized(), false, true),
+                Arg::MemRw => (sized(), true, true),
+                Arg::FixedMem(bytes) => ((u64::from(bytes), true), true, true),
+                Arg::MapKey => ((u64::from(key()), true), true, false),
+                Arg::MapValue => ((u64::from(value()), true), true, false),
+                Arg::UninitMapValue => ((u64::from(value()), true), false, true),
+                _ => ((0, true), false, false),
+            };
+            Given {
+                reg,
+                arg,
+                bytes,
+                exact,
+                reads,
+                writes,
+            }
+        })
+    }
+}
+
+/// The map that a call names, if it is known.
+pub(crate) fn map_argument(state: &State, prototype: &Prototype) -> Option<MapRef> {
+    let position = prototype.args.iter().position(|a| *a == Arg::ConstMap)?;
+    match state.top.regs[position + 1].kind {
+        Kind::Map { map, .. } => Some(map),
+        _ => None,
+    }
+}
+
+/// The key of a lookup as a number, if the stack holds it as one, and the slot whose spilled
+/// register it is.
+pub(crate) fn constant_key(
+    state: &State,
+    key: &Value,
+    bytes: u32,
+) -> Option<(u64, Option<SlotAt>)> {
+    let Kind::Stack { frame } = key.kind else {
+        return None;
+    };
+    if !(1..=8).contains(&bytes) {
+        return None;
+    }
+    let w = window(key, 0, i64::from(bytes));
+    if !w.exact || slot_of(w.min) != slot_of(w.max - 1) {
+        return None;
+    }
+    let stack = &state.frame(usize::from(frame)).stack;
+    if (w.min..w.max).all(|at| stack.byte(at) == Byte::Zero) {
+        return Some((0, None));
+    }
+    let index = slot_of(w.min);
+    let (reg, kept) = stack.slot(index)?.spilled()?;
+    if w.min % 8 != 0 || u32::from(kept) != bytes {
+        return None;
+    }
+    let mask = if bytes == 8 {
+        u64::MAX
+    } else {
+        (1 << (8 * bytes)) - 1
+    };
+    Some((
+        reg.as_constant()? & mask,
+        Some(SlotAt {
+            frame,
+            slot: index as u8,
+        }),
+    ))
+}
+
+/// Executes a helper call.
+pub(super) fn helper(
+    cx: &Context<'_>,
+    state: &mut State,
+    ids: &mut Ids,
+    effects: &mut Effects,
+    pc: usize,
+    id: u32,
+) {
+    let Some(prototype) = cx.platform.helper(id) else {
+        smear_all(state);
+        clobber(state);
+        return;
+    };
+    let given: Vec<Given> = Given::all(&cx.platform, state, prototype).collect();
+    for argument in &given {
+        touch(state, effects, argument);
+    }
+    let result = result(cx, state, ids, pc, prototype);
+    for argument in &given {
+        if argument.arg == Arg::RingbufRecord {
+            let reference = state.top.regs[argument.reg].reference;
+            if reference != 0 {
+                state.release(reference);
+            }
+        }
+    }
+    clobber(state);
+    if prototype.changes_packet {
+        state.forget_packet();
+    }
+    state.top.regs[0] = result;
+}
+
+/// Notes what a helper reads and writes of the stack through one argument.
+fn touch(state: &mut State, effects: &mut Effects, given: &Given) {
+    if !given.reads && !given.writes {
+        return;
+    }
+    let pointer = state.top.regs[given.reg];
+    match pointer.kind {
+        Kind::Stack { frame } => {
+            let bytes = i64::try_from(given.bytes).unwrap_or(i64::MAX);
+            let w = window(&pointer, 0, bytes);
+            let (touched, covered) = slots(w.min, w.max);
+            effects.touches.push((frame, touched));
+            if given.reads || !w.exact || !given.exact {
+                effects.reads.push((frame, touched));
+            }
+            if given.writes {
+                let stack = &mut state.frame_mut(usize::from(frame)).stack;
+                stack.smear(w.min, w.max, false);
+                if w.exact && given.exact {
+                    effects.writes.push((frame, covered));
+                }
+            }
+        }
+        Kind::Unknown if given.writes => smear_all(state),
+        _ => {}
+    }
+}
+
+/// What r0 holds after the call.
+fn result(
+    cx: &Context<'_>,
+    state: &mut State,
+    ids: &mut Ids,
+    pc: usize,
+    prototype: &Prototype,
+) -> Value {
+    match prototype.ret {
+        Return::Scalar => Value::SCALAR,
+        Return::Void => Value::UNKNOWN,
+        Return::MapValueOrNull => {
+            let Some(map) = map_argument(state, prototype) else {
+                return Value::UNKNOWN;
+            };
+            let mut kind = platform::lookup_result(&cx.platform, map);
+            let key_size = cx.platform.map(map).map_or(0, |m| m.key_size);
+            let key = constant_key(state, &state.top.regs[2], key_size);
+            if prototype.id == platform::MAP_LOOKUP
+                && key.is_some_and(|(key, _)| platform::always_found(&cx.platform, map, key))
+            {
+                kind = kind.not_null();
+            }
+            Value {
+                id: if kind.or_null() { ids.fresh() } else { 0 },
+                ..Value::pointer(kind)
+            }
+        }
+        Return::RingbufRecordOrNull => {
+            let size = prototype
+                .args
+                .iter()
+                .position(|a| *a == Arg::ConstAllocSize)
+                .and_then(|at| state.top.regs[at + 1].as_constant());
+            let Some(size) = size.and_then(|s| u32::try_from(s).ok()) else {
+                return Value::UNKNOWN;
+            };
+            let id = ids.fresh();
+            state.references.push(Reference { id, pc: pc as u32 });
+            Value {
+                id,
+                reference: id,
+                ..Value::pointer(Kind::Memory {
+                    size,
+                    or_null: true,
+                    ringbuf: true,
+                })
+            }
+        }
+    }
+}

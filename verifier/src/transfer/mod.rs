@@ -1,0 +1,248 @@
+//! What instructions do to a state.
+//!
+//! Transfer is total and never reports: where a check would have refused, the result is that
+//! nothing is known. Besides the new state it notes the [`Effects`] that exploration keeps: what
+//! of the stack was read and written, and which register came from which spill.
+
+mod alu;
+pub(crate) mod branch;
+mod call;
+mod mem;
+
+use isa::ebpf::{CallTarget, Insn, Wide};
+
+pub(crate) use call::{Given, constant_key, map_argument};
+
+use crate::cfg::Cfg;
+use crate::domain::{Frame, Ids, Kind, MapRef, Range, State, Value};
+use crate::platform::Platform;
+
+/// Slots of one frame, as bits.
+pub(crate) type Slots = u64;
+
+/// A slot in a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SlotAt {
+    pub(crate) frame: u8,
+    pub(crate) slot: u8,
+}
+
+/// What one instruction did besides changing the state.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Effects {
+    /// The slot whose spilled register was loaded.
+    pub(crate) fill: Option<SlotAt>,
+    /// The slot that was stored to at a known offset.
+    pub(crate) store: Option<SlotAt>,
+    /// Slots read, by frame.
+    pub(crate) reads: Vec<(u8, Slots)>,
+    /// Slots wholly written, by frame.
+    pub(crate) writes: Vec<(u8, Slots)>,
+    /// Slots touched in any way, by frame.
+    pub(crate) touches: Vec<(u8, Slots)>,
+}
+
+impl Effects {
+    pub(crate) fn clear(&mut self) {
+        self.fill = None;
+        self.store = None;
+        self.reads.clear();
+        self.writes.clear();
+        self.touches.clear();
+    }
+}
+
+/// What transfer needs besides the state.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) platform: Platform<'a>,
+    pub(crate) cfg: &'a Cfg,
+}
+
+/// Where control goes after an instruction that is no branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// To this pc.
+    At(usize),
+    /// The program ends.
+    End,
+}
+
+/// Executes an instruction that is not a conditional branch.
+pub(crate) fn step(
+    cx: &Context<'_>,
+    state: &mut State,
+    ids: &mut Ids,
+    effects: &mut Effects,
+    pc: usize,
+) -> Next {
+    let insn = &cx.platform.program.insns[pc];
+    match *insn {
+        Insn::Alu {
+            op,
+            width,
+            dst,
+            src,
+        } => alu::binary(state, ids, op, width, dst, src),
+        Insn::Neg { width, dst } => alu::neg(state, width, dst),
+        Insn::MovSx {
+            width,
+            dst,
+            src,
+            bits,
+        } => alu::move_extended(state, ids, width, dst, src, bits),
+        Insn::Swap { kind, bits, dst } => alu::swap(state, kind, bits, dst),
+        Insn::LoadWide { dst, value } => {
+            state.top.regs[dst.index()] = wide(value);
+        }
+        Insn::Load {
+            size,
+            signed,
+            dst,
+            base,
+            offset,
+        } => {
+            let value = mem::load(cx, state, effects, base, offset, size.bytes(), signed);
+            state.top.regs[dst.index()] = value;
+        }
+        Insn::LoadAcquire {
+            size,
+            dst,
+            base,
+            offset,
+        } => {
+            let value = mem::load(cx, state, effects, base, offset, size.bytes(), false);
+            state.top.regs[dst.index()] = value;
+        }
+        Insn::Store {
+            size,
+            base,
+            offset,
+            src,
+        } => {
+            let value = alu::operand(state, src, isa::ebpf::Width::W64);
+            let from = match src {
+                isa::ebpf::Operand::Reg(reg) => Some(reg),
+                isa::ebpf::Operand::Imm(_) => None,
+            };
+            mem::store(
+                state,
+                ids,
+                effects,
+                base,
+                offset,
+                size.bytes(),
+                &value,
+                from,
+            );
+        }
+        Insn::StoreRelease {
+            size,
+            base,
+            offset,
+            src,
+        } => {
+            let value = state.top.regs[src.index()];
+            mem::store(
+                state,
+                ids,
+                effects,
+                base,
+                offset,
+                size.bytes(),
+                &value,
+                Some(src),
+            );
+        }
+        Insn::Atomic {
+            op,
+            size,
+            base,
+            offset,
+            src,
+        } => mem::atomic(state, ids, effects, op, base, offset, size.bytes(), src),
+        Insn::LoadPacket { size, .. } => {
+            call::clobber(state);
+            state.top.regs[0] =
+                Value::scalar(Range::UNKNOWN.zero_extend(8 * u32::from(size.bytes())));
+        }
+        Insn::Jump { .. } => {
+            // Checked by the graph: inside the function.
+            return Next::At(insn.jump_target(pc).unwrap_or(0) as usize);
+        }
+        Insn::Call(CallTarget::Helper(id)) => call::helper(cx, state, ids, effects, pc, id),
+        Insn::Call(CallTarget::Local { .. }) => {
+            let target = insn.function_target(pc).unwrap_or(0) as usize;
+            enter(cx, state, pc, target);
+            return Next::At(target);
+        }
+        Insn::Call(CallTarget::Kfunc { .. } | CallTarget::Reg(_)) => call::clobber(state),
+        Insn::Exit => return leave(state),
+        Insn::WideTail | Insn::Branch { .. } | Insn::MayGoto { .. } => {}
+    }
+    Next::At(pc + insn.slots())
+}
+
+/// The value that a two-slot load gives.
+fn wide(value: Wide) -> Value {
+    let map = |index: u32| MapRef {
+        index: index as u16,
+        inner: false,
+    };
+    match value {
+        Wide::Value(number) => Value::constant(number),
+        Wide::Map(index) => Value::pointer(Kind::Map {
+            map: map(index),
+            or_null: false,
+        }),
+        Wide::MapValue { map: index, offset } => Value {
+            off: offset as i32,
+            ..Value::pointer(Kind::MapValue {
+                map: map(index),
+                or_null: false,
+            })
+        },
+        Wide::MapFd(_) | Wide::MapFdValue { .. } | Wide::BtfId { .. } | Wide::Function { .. } => {
+            Value::UNKNOWN
+        }
+    }
+}
+
+/// What a successful tail call from a called function does: the other program's result goes to
+/// the function's caller, and the packet may have been moved. `None` if there is no caller.
+pub(crate) fn tail_call_returns(state: &mut State) -> Option<usize> {
+    if state.depth() == 0 {
+        return None;
+    }
+    let next = leave(state);
+    state.top.regs[0] = Value::SCALAR;
+    state.forget_packet();
+    match next {
+        Next::At(pc) => Some(pc),
+        Next::End => None,
+    }
+}
+
+/// Makes the frame of a called function: r1 to r5 are passed, nothing else.
+fn enter(cx: &Context<'_>, state: &mut State, pc: usize, target: usize) {
+    let depth = (state.depth() + 1) as u8;
+    let function = cx.cfg.function_starting(target).unwrap_or(0) as u16;
+    let mut frame = Frame::new(function, depth, pc as u32);
+    frame.regs[1..=5].copy_from_slice(&state.top.regs[1..=5]);
+    for reg in &mut state.top.regs[0..=5] {
+        *reg = Value::UNKNOWN;
+    }
+    state.push(frame);
+}
+
+/// Returns from the running function: r0 is passed back.
+fn leave(state: &mut State) -> Next {
+    let Some(frame) = state.pop() else {
+        return Next::End;
+    };
+    for reg in &mut state.top.regs[1..=5] {
+        *reg = Value::UNKNOWN;
+    }
+    state.top.regs[0] = frame.regs[0];
+    Next::At(frame.call_site as usize + 1)
+}

@@ -1,0 +1,101 @@
+//! What the verifier's tests share: programs from text, and the kernel as the judge.
+#![allow(dead_code, reason = "each test uses its own part")]
+
+pub mod kernel;
+
+use std::sync::Arc;
+
+use bpf::map::{DataSection, MapDef, MapType};
+use bpf::program::{LineInfo, Source};
+use bpf::{Hook, Program};
+use isa::ebpf::{Insn, Symbols, parse_asm};
+
+/// Names of helpers, for the assembler.
+pub struct Helpers;
+
+impl Symbols for Helpers {
+    fn helper_name(&self, id: u32) -> Option<std::borrow::Cow<'_, str>> {
+        bpf::helper::name(id).map(Into::into)
+    }
+
+    fn helper_id(&self, name: &str) -> Option<u32> {
+        bpf::helper::id_by_name(name)
+    }
+}
+
+/// A program around these instructions.
+pub fn program(insns: Vec<Insn>, maps: Vec<MapDef>, hook: Hook) -> Program {
+    Program {
+        name: "test".into(),
+        section: "xdp".into(),
+        hook,
+        insns: insns.into(),
+        maps: maps.into(),
+        subprograms: Vec::new(),
+        globals: Arc::from([]),
+        license: Some("GPL".into()),
+        source: Source::default(),
+    }
+}
+
+/// An array map's definition.
+pub fn map(name: &str, kind: MapType, key: u32, value: u32, entries: u32) -> MapDef {
+    MapDef {
+        name: name.into(),
+        kind,
+        key_size: key,
+        value_size: value,
+        max_entries: entries,
+        flags: 0,
+        data: None,
+        initial: None,
+        inner: None,
+        slots: Vec::new(),
+    }
+}
+
+/// Assembles a case. Maps come from `.map` lines; one named `.rodata` is frozen and holds
+/// 1, 2, 3, … in its bytes.
+pub fn assemble(text: &str, hook: Hook) -> Program {
+    let assembly = parse_asm(text, &Helpers).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let maps = assembly
+        .maps
+        .iter()
+        .map(|decl| {
+            let kind = MapType::from_name(&decl.kind).expect("map type");
+            let mut def = map(
+                &decl.name,
+                kind,
+                decl.key_size,
+                decl.value_size,
+                decl.max_entries,
+            );
+            def.flags = decl.flags;
+            if decl.name.contains("rodata") {
+                def.data = Some(DataSection::Rodata);
+                def.flags |= 1 << 7;
+                def.initial = Some((1..=decl.value_size).map(|b| b as u8).collect());
+            }
+            if matches!(kind, MapType::ArrayOfMaps | MapType::HashOfMaps) {
+                def.inner = Some(Box::new(map("inner", MapType::Array, 4, 8, 4)));
+            }
+            def
+        })
+        .collect();
+    let mut program = program(assembly.insns, maps, hook);
+    program.source.files.push("case.bpf".into());
+    let mut last = 0;
+    for (pc, line) in assembly.lines.iter().enumerate() {
+        if *line != last {
+            last = *line;
+            program.source.lines.push(LineInfo {
+                pc,
+                file: 0,
+                line: *line as u32,
+                column: 0,
+                text: String::new(),
+            });
+        }
+    }
+    program
+}
