@@ -8,6 +8,17 @@
 //! * [`rules`] names what can be violated; [`explain`] has a page for each.
 //! * [`record`] is the binary form in which a device serves its facts to its driver.
 //!
+//! ```
+//! let agilio = caps::builtin("agilio-cx")?;
+//! assert!(agilio.has("helpers", "bpf_map_lookup_elem"));
+//! assert_eq!(agilio.stack_bytes(), caps::Bound::Known(512));
+//! let other = caps::apply_set(&agilio, "stack.bytes=256")?;
+//! assert_eq!(other.stack_bytes(), caps::Bound::Known(256));
+//! // What the device serves is what the driver reads.
+//! assert_eq!(agilio.with_record(&other.to_record())?.stack_bytes(), caps::Bound::Known(256));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! What does not belong here: what a backend makes of a program, and which backends exist. A
 //! profile only names its backend.
 #![forbid(unsafe_code)]

@@ -86,7 +86,7 @@ use Kind::{Absent, Choice, Flag, Interval, Limit, Names, Number};
 use Need::{Always, Cost, Model, ModelOptional, Nfp, NfpOptional, Optional};
 
 /// All facts, in the order in which they are shown.
-pub const ROWS: &[Row] = &[
+pub static ROWS: &[Row] = &[
     row(
         "hooks",
         Names(Domain::Hooks),

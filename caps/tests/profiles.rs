@@ -6,6 +6,8 @@
     reason = "a test stops at the first surprise"
 )]
 
+use std::fmt::Write as _;
+
 use caps::{Bound, Caps, CostClass, Trust, Value, apply_set, builtin, builtin_names};
 
 fn nic(name: &str) -> Caps {
@@ -360,8 +362,9 @@ fn the_guide_to_profiles_lists_every_key() {
             Need::Nfp => " (record `nfp`)",
             Need::NfpOptional => " (record `nfp`, optional)",
         };
-        table += &format!(
-            "| `{layer}{}` | {value} | {}{optional} |\n",
+        let _ = writeln!(
+            table,
+            "| `{layer}{}` | {value} | {}{optional} |",
             row.key, row.doc
         );
     }
@@ -382,4 +385,16 @@ fn the_guide_to_profiles_lists_every_key() {
             "BLESS=1 cargo test -p caps writes docs/profiles.md"
         );
     }
+}
+
+#[test]
+fn facts_are_listed_by_layer_in_the_order_of_the_schema() {
+    let caps = nic("agilio-cx");
+    let keys: Vec<_> = caps.facts().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys[..3], ["hooks", "helpers", "image.length"]);
+    let at = |key| keys.iter().position(|k| *k == key).unwrap();
+    assert!(at("nfp.live_reload") < at("driver.loops"));
+    assert!(at("driver.loops") < at("driver.isa.groups"));
+    assert!(at("driver.ctx.tc_write") < at("model.packet.headroom_bytes"));
+    assert!(at("model.packet.meta_bytes") < at("model.cores"));
 }
