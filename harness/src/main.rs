@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! The command `nicbed`.
+
+fn main() -> std::process::ExitCode {
+    harness::cli::main().into()
+}

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bpf::Hook;
-use bpf::map::{MapDef, MapError, MapId, MapSet};
+use bpf::map::{MapDef, MapId, MapSet, Placement, SetError};
 use bpf::run::{Batch, Environment};
 use caps::Caps;
 use isa::{Image, Isa, TrustedImage};
@@ -57,7 +57,7 @@ pub enum LoadError {
     },
     /// A map cannot be created.
     #[error(transparent)]
-    Map(#[from] MapError),
+    Map(#[from] SetError),
     /// The image does not fit.
     #[error("{what}: the image needs {needs}, the NIC has {has}")]
     TooLarge {
@@ -91,6 +91,9 @@ pub enum LoadError {
         /// Map name.
         map: String,
     },
+    /// The maps of another program set are there already.
+    #[error("the NIC already holds the maps of another object")]
+    MapsExist,
     /// All program slots are taken.
     #[error("the NIC already holds {limit} programs")]
     Full {
@@ -128,16 +131,18 @@ impl Nic {
         &self.caps
     }
 
-    /// Creates the maps of a program set; their ids follow those there are.
+    /// Creates the maps of a program set: a map's id is its index in `defs`. A NIC holds the maps
+    /// of one set.
     ///
     /// # Errors
-    /// [`LoadError::Map`].
+    /// [`LoadError::Map`], [`LoadError::MapsExist`].
     pub fn create_maps(&mut self, defs: &[MapDef]) -> Result<Vec<MapId>, LoadError> {
-        let mut ids = Vec::with_capacity(defs.len());
-        for def in defs {
-            ids.push(self.maps.push(bpf::map::Map::new(def, self.queues)?));
+        let set = MapSet::for_program_set(defs, self.queues, Placement::Private)?;
+        if !self.maps.is_empty() {
+            return Err(LoadError::MapsExist);
         }
-        Ok(ids)
+        self.maps = set;
+        Ok((0..defs.len()).collect())
     }
 
     /// Host access to the maps.
@@ -203,6 +208,11 @@ impl Nic {
         let _ = slot.set(load(engine, image, &resolver)?);
         self.loaded += 1;
         Ok(id)
+    }
+
+    /// The binary record in which the device serves its capabilities to its driver.
+    pub fn record(&self) -> Vec<u8> {
+        self.caps.to_record()
     }
 
     /// How many receive queues it has.

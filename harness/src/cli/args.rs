@@ -1,0 +1,438 @@
+//! The command line: every command and option, once. `docs/cli.md` is checked against it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A testbed for eBPF hardware offload that needs no hardware.
+///
+/// Without a command the demo runs: an embedded program, profile and capture go through the
+/// whole path.
+///
+/// Example: nicbed check my_xdp.o --nic all
+#[derive(Debug, Parser)]
+#[command(name = "nicbed", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do; nothing means the demo.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    #[expect(missing_docs, reason = "a group of options has no text of its own")]
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// How results are written.
+#[derive(Clone, Debug, Args)]
+pub struct OutputArgs {
+    /// Form of the result on stdout.
+    #[arg(long, value_enum, default_value_t = Format::Text, global = true, value_name = "FORM")]
+    pub format: Format,
+
+    /// Short for --format json.
+    #[arg(short = 'j', global = true)]
+    pub json: bool,
+
+    /// When to colour text and show progress bars. NO_COLOR is honoured.
+    #[arg(long, value_enum, default_value_t = Color::Auto, global = true, value_name = "WHEN")]
+    pub color: Color,
+}
+
+/// Form of a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs; every document names its schema.
+    Json,
+    /// `nic show` alone: the profile as its file has it.
+    Toml,
+    /// `nic show` alone: the device's binary record, as hex.
+    Tlv,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List NICs, or show what one declares.
+    ///
+    /// Example: nicbed nic show agilio-cx
+    Nic {
+        #[expect(missing_docs, reason = "a group of commands has no text of its own")]
+        #[command(subcommand)]
+        what: NicCommand,
+    },
+    /// Show programs, maps, helpers, instruction groups and sizes of objects.
+    ///
+    /// Example: nicbed inspect my_xdp.o
+    Inspect(InspectArgs),
+    /// Prove programs safe, as the CPU's verifier would.
+    ///
+    /// Example: nicbed verify my_xdp.o --log
+    Verify(VerifyArgs),
+    /// Tell which programs would run on which NICs, and every reason why not.
+    ///
+    /// Example: nicbed check my_xdp.o --nic agilio-cx,netdevsim
+    Check(CheckArgs),
+    /// Show the NIC's code for a program: C line, eBPF and machine code side by side.
+    ///
+    /// Example: nicbed jit my_xdp.o --nic x86-dpu
+    Jit(JitArgs),
+    /// Replay captures through the NIC and compare every packet with a CPU reference.
+    ///
+    /// Example: nicbed run my_xdp.o --nic x86-dpu --pcap traffic.pcapng
+    Run(RunArgs),
+    /// Look at captures, or generate them.
+    ///
+    /// Example: nicbed pcap gen --mix imix --packets 10000 -o imix.pcap
+    Pcap {
+        #[expect(missing_docs, reason = "a group of commands has no text of its own")]
+        #[command(subcommand)]
+        what: PcapCommand,
+    },
+    /// Explain a rule that a finding names.
+    ///
+    /// Example: nicbed explain helper/not-on-nic
+    Explain {
+        /// Id of the rule; without one all are listed.
+        rule: Option<String>,
+    },
+    /// Print shell completions.
+    ///
+    /// Example: nicbed completions bash > /etc/bash_completion.d/nicbed
+    Completions {
+        /// Shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `nicbed nic …`
+#[derive(Debug, Subcommand)]
+pub enum NicCommand {
+    /// List the built-in profiles.
+    List,
+    /// Show one profile.
+    Show {
+        /// Name of a built-in profile, or path of a profile's TOML file.
+        nic: String,
+        /// What a change of a key would make of it.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        set: Vec<String>,
+    },
+}
+
+/// Which objects, and how they are loaded.
+#[derive(Clone, Debug, Default, Args)]
+pub struct LoadArgs {
+    /// Program to take: the function's symbol, else a section name.
+    #[arg(long, value_name = "NAME")]
+    pub program: Option<String>,
+
+    /// Hook of the programs, overriding what their sections say.
+    #[arg(long, value_enum, value_name = "HOOK")]
+    pub hook: Option<HookArg>,
+
+    /// Value of a global variable, set before verification. May be repeated.
+    #[arg(long = "global", value_name = "NAME=VALUE")]
+    pub globals: Vec<String>,
+
+    /// Size of a map (NAME.max_entries=N), or for raw instructions its declaration
+    /// (NAME=type,key,value,entries). May be repeated.
+    #[arg(long = "map", value_name = "NAME.max_entries=N")]
+    pub maps: Vec<String>,
+
+    /// BTF that CO-RE relocations are resolved against: a file, or `kernel` for this machine's.
+    #[arg(long, value_name = "FILE|kernel")]
+    pub btf: Option<String>,
+}
+
+/// A hook by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HookArg {
+    /// XDP on a device.
+    Xdp,
+    /// XDP on a device, frames in several buffers.
+    XdpFrags,
+    /// tc classifier.
+    Tc,
+}
+
+/// Which NICs.
+#[derive(Clone, Debug, Args)]
+pub struct NicArgs {
+    /// NICs: built-in names or paths of profiles, separated by commas; `all` for every built-in.
+    #[arg(
+        long,
+        value_name = "NIC[,NIC…]",
+        value_delimiter = ',',
+        required = true
+    )]
+    pub nic: Vec<String>,
+
+    #[expect(missing_docs, reason = "a group of options has no text of its own")]
+    #[command(flatten)]
+    pub what_if: WhatIfArgs,
+}
+
+/// Which NIC.
+#[derive(Clone, Debug, Args)]
+pub struct OneNicArgs {
+    /// NIC: a built-in name or the path of a profile.
+    #[arg(long, value_name = "NIC")]
+    pub nic: String,
+
+    #[expect(missing_docs, reason = "a group of options has no text of its own")]
+    #[command(flatten)]
+    pub what_if: WhatIfArgs,
+}
+
+/// Changes to what a NIC declares.
+#[derive(Clone, Debug, Default, Args)]
+pub struct WhatIfArgs {
+    /// Change a key of the profile, for a what-if. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+
+    /// Take what the device declares from this binary record instead of the profile.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+}
+
+/// `nicbed inspect`
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// ELF objects, assembly text (.s, .bpf), or raw instructions (.bin, .hex).
+    #[arg(required = true, value_name = "OBJECT")]
+    pub objects: Vec<PathBuf>,
+
+    #[expect(missing_docs, reason = "a group of options has no text of its own")]
+    #[command(flatten)]
+    pub load: LoadArgs,
+}
+
+/// `nicbed verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// ELF objects, assembly text (.s, .bpf), or raw instructions (.bin, .hex).
+    #[arg(required = true, value_name = "OBJECT")]
+    pub objects: Vec<PathBuf>,
+
+    #[expect(missing_docs, reason = "a group of options has no text of its own")]
+    #[command(flatten)]
+    pub load: LoadArgs,
+
+    /// Print the verifier's log.
+    #[arg(long)]
+    pub log: bool,
+
+    /// Print what holds at every instruction.
+    #[arg(long)]
+    pub facts: bool,
+
+    /// Verify as bound to this NIC, with its driver's own checks.
+    #[arg(long, value_name = "NIC")]
+    pub nic: Option<String>,
+}
+
+/// `nicbed check`
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// ELF objects, assembly text (.s, .bpf), or raw instructions (.bin, .hex).
+    #[arg(required = true, value_name = "OBJECT")]
+    pub objects: Vec<PathBuf>,
+
+    #[expect(missing_docs, reason = "a group of options has no text of its own")]
+    #[command(flatten)]
+    pub load: LoadArgs,
+
+    #[expect(missing_docs, reason = "a group of options has no text of its own")]
+    #[command(flatten)]
+    pub nics: NicArgs,
+
+    /// Which answers make the exit status 1.
+    #[arg(long, value_enum, default_value_t = FailOn::Fallback, value_name = "ANSWER")]
+    pub fail_on: FailOn,
+}
+
+/// Which answers make the exit status 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// A fallback or a rejection.
+    Fallback,
+    /// A rejection.
+    Rejected,
+    /// None.
+    Never,
+}
+
+/// `nicbed jit`
+#[derive(Debug, Args)]
+pub struct JitArgs {
+    /// ELF object, assembly text (.s, .bpf), or raw instructions (.bin, .hex).
+    #[arg(value_name = "OBJECT")]
+    pub object: PathBuf,
+
+    #[expect(missing_docs, reason = "a group of options has no text of its own")]
+    #[command(flatten)]
+    pub load: LoadArgs,
+
+    #[expect(missing_docs, reason = "a group of options has no text of its own")]
+    #[command(flatten)]
+    pub nic: OneNicArgs,
+
+    /// What to print.
+    #[arg(long, value_enum, default_value_t = Emit::Listing, value_name = "WHAT")]
+    pub emit: Emit,
+}
+
+/// What `nicbed jit` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Emit {
+    /// C line, eBPF and machine code side by side.
+    Listing,
+    /// One word a line, as hex.
+    Hex,
+    /// The code's bytes.
+    Bin,
+    /// For programs.
+    Json,
+}
+
+/// `nicbed run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// ELF object, assembly text (.s, .bpf), or raw instructions (.bin, .hex).
+    #[arg(value_name = "OBJECT")]
+    pub object: PathBuf,
+
+    #[expect(missing_docs, reason = "a group of options has no text of its own")]
+    #[command(flatten)]
+    pub load: LoadArgs,
+
+    #[expect(missing_docs, reason = "a group of options has no text of its own")]
+    #[command(flatten)]
+    pub nic: OneNicArgs,
+
+    /// Captures to replay, one after the other: pcap or pcapng, `-` for stdin.
+    #[arg(long, required = true, value_name = "FILE", num_args = 1..)]
+    pub pcap: Vec<PathBuf>,
+
+    /// What every outcome is compared with.
+    #[arg(long, value_enum, default_value_t = ReferenceArg::Auto, value_name = "REFERENCE")]
+    pub reference: ReferenceArg,
+
+    /// Threads of this machine; 0 takes all cores. The answer does not depend on it.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub threads: usize,
+
+    /// Receive queues of the NIC; the profile's default if absent.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub queues: Option<u32>,
+
+    /// Force an order of packets between queues; by default arrival order where it can matter.
+    #[arg(long, value_enum, value_name = "ORDER")]
+    pub order: Option<OrderArg>,
+
+    /// Seed of the random numbers that programs ask for.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+
+    /// Globals and map contents before the first packet (JSON).
+    #[arg(long = "maps", value_name = "FILE")]
+    pub maps_in: Option<PathBuf>,
+
+    /// Write the map contents after the last packet (JSON).
+    #[arg(long, value_name = "FILE")]
+    pub maps_out: Option<PathBuf>,
+
+    /// Updates of maps before a packet (counted from 0). May be repeated.
+    #[arg(long, value_name = "PACKET=FILE")]
+    pub maps_at: Vec<String>,
+
+    /// Routes for `bpf_fib_lookup` (JSON).
+    #[arg(long, value_name = "FILE")]
+    pub fib: Option<PathBuf>,
+
+    /// Write one JSON line for each packet.
+    #[arg(long, value_name = "FILE")]
+    pub outcomes: Option<PathBuf>,
+
+    /// Write the frames that left the NIC.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// What outcomes are compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReferenceArg {
+    /// interp; rbpf as a second opinion where it can run the program.
+    Auto,
+    /// Our checked interpreter.
+    Interp,
+    /// The crate rbpf.
+    Rbpf,
+    /// The Linux kernel of this machine.
+    Kernel,
+    /// Nothing is compared.
+    None,
+}
+
+/// Order of packets between queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OrderArg {
+    /// Each queue on its own: maps that queues share may end otherwise than in arrival order.
+    PerQueue,
+    /// One packet after the other.
+    Arrival,
+}
+
+/// `nicbed pcap …`
+#[derive(Debug, Subcommand)]
+pub enum PcapCommand {
+    /// Summarise a capture.
+    Info {
+        /// Capture: pcap or pcapng, `-` for stdin.
+        file: PathBuf,
+    },
+    /// Generate a capture; the same options give the same bytes.
+    Gen(GenArgs),
+}
+
+/// `nicbed pcap gen`
+#[derive(Debug, Args)]
+pub struct GenArgs {
+    /// Mix of frames.
+    #[arg(long, default_value = "all", value_name = "MIX")]
+    pub mix: String,
+
+    /// How many packets.
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    pub packets: u64,
+
+    /// How many flows.
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub flows: u32,
+
+    /// How packets are spread over flows.
+    #[arg(long, default_value = "uniform", value_name = "uniform|zipf")]
+    pub distribution: String,
+
+    /// Seed.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+
+    /// File to write; the extension decides (.pcap or .pcapng), `-` writes pcap to stdout.
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    pub output: PathBuf,
+}

@@ -1,0 +1,191 @@
+//! Reading what the user names: objects, NICs, seeds. Every error names the file.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use bpf::object::LoadOptions;
+use bpf::{Hook, Program, ProgramSet};
+use caps::Caps;
+
+use super::args::{HookArg, LoadArgs, WhatIfArgs};
+use crate::error::Error;
+
+/// Largest object that is read, in bytes.
+const MAX_OBJECT: u64 = 256 << 20;
+
+/// Largest JSON, TOML or record file that is read, in bytes.
+const MAX_TEXT: u64 = 64 << 20;
+
+/// Reads a file of at most `limit` bytes.
+fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+    let fail = |e: std::io::Error| Error::input(format!("{}: cannot read: {e}", path.display()));
+    let file = std::fs::File::open(path).map_err(fail)?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::input(format!(
+            "{}: larger than {} MiB, which no such file is",
+            path.display(),
+            limit >> 20
+        )));
+    }
+    Ok(bytes)
+}
+
+/// Reads a text file.
+pub(super) fn read_text(path: &Path) -> Result<String, Error> {
+    String::from_utf8(read(path, MAX_TEXT)?).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        Error::input(format!("{}: byte {at} is not UTF-8 text", path.display()))
+    })
+}
+
+/// Loads an object as the options say.
+pub(super) fn object(path: &Path, args: &LoadArgs, queues: u32) -> Result<ProgramSet, Error> {
+    let bytes = read(path, MAX_OBJECT)?;
+    let btf = match args.btf.as_deref() {
+        None => None,
+        Some("kernel") => Some(kernel_btf()?),
+        Some(file) => Some(read(Path::new(file), MAX_OBJECT)?),
+    };
+    let mut options = LoadOptions {
+        queues,
+        ..LoadOptions::default()
+    };
+    options.btf = btf.as_deref();
+    options.hook = args.hook.map(hook);
+    options.program.clone_from(&args.program);
+    for global in &args.globals {
+        let (name, value) = assignment("--global", global)?;
+        options.globals.push((name.to_owned(), value.to_owned()));
+    }
+    for map in &args.maps {
+        let (name, value) = assignment("--map", map)?;
+        if let Some(name) = name.strip_suffix(".max_entries") {
+            let entries = value.parse().map_err(|_e: std::num::ParseIntError| {
+                Error::usage(format!("--map {map}: {value} is not a number of entries"))
+            })?;
+            options.map_entries.push((name.to_owned(), entries));
+        } else {
+            options.raw_maps.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    let name = path.display().to_string();
+    bpf::object::load(&name, &bytes, &options).map_err(|e| Error::input(format!("{name}: {e}")))
+}
+
+fn hook(arg: HookArg) -> Hook {
+    match arg {
+        HookArg::Xdp => Hook::XDP,
+        HookArg::XdpFrags => Hook::Xdp {
+            attach: bpf::hook::XdpAttach::Device,
+            frags: true,
+        },
+        HookArg::Tc => Hook::TC,
+    }
+}
+
+/// Splits NAME=VALUE.
+pub(super) fn assignment<'a>(option: &str, text: &'a str) -> Result<(&'a str, &'a str), Error> {
+    text.split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or_else(|| Error::usage(format!("{option} {text}: expected NAME=VALUE")))
+}
+
+fn kernel_btf() -> Result<Vec<u8>, Error> {
+    let path = Path::new("/sys/kernel/btf/vmlinux");
+    read(path, MAX_OBJECT).map_err(|e| {
+        Error::environment(format!("--btf kernel: {e}"))
+            .help("this kernel has no BTF; give a file with --btf FILE")
+    })
+}
+
+/// The program that `run` and `jit` take: the one named, else the only one.
+pub(super) fn one_program<'a>(set: &'a ProgramSet, args: &LoadArgs) -> Result<&'a Program, Error> {
+    let names = || {
+        set.programs
+            .iter()
+            .map(|p| format!("{} ({})", p.name, p.section))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    if let Some(name) = &args.program {
+        return set.find(name).ok_or_else(|| {
+            let error = Error::usage(format!("{} has no program {name}", set.object));
+            if set.programs.is_empty() {
+                error.help("it has no program with a packet hook; nicbed inspect shows all")
+            } else {
+                error.help(format!("programs: {}", names()))
+            }
+        });
+    }
+    match &set.programs[..] {
+        [only] => Ok(only),
+        [] => Err(no_program(set)),
+        _ => Err(Error::usage(format!("{} has several programs", set.object))
+            .help(format!("choose one with --program: {}", names()))),
+    }
+}
+
+/// Why an object yields nothing to run.
+pub(super) fn no_program(set: &ProgramSet) -> Error {
+    let error = Error::input(format!("{} has no program with a packet hook", set.object));
+    match set.refused.first() {
+        Some(refused) => error.help(format!(
+            "{} in section {}: {}",
+            refused.name, refused.section, refused.finding.message
+        )),
+        None => error.help("a program is a function in an executable section, such as \"xdp\""),
+    }
+}
+
+/// The programs that `verify` and `check` take: all, or those that `--program` names.
+pub(super) fn programs(set: &ProgramSet, args: &LoadArgs) -> Result<Vec<Arc<Program>>, Error> {
+    if args.program.is_some() {
+        return Ok(vec![Arc::new(one_program(set, args)?.clone())]);
+    }
+    if set.programs.is_empty() {
+        return Err(no_program(set));
+    }
+    Ok(set.programs.iter().cloned().map(Arc::new).collect())
+}
+
+/// A NIC by its built-in name or the path of its profile, with the what-ifs applied.
+pub(super) fn nic(name: &str, what_if: &WhatIfArgs) -> Result<Arc<Caps>, Error> {
+    let is_path = name.contains('/') || Path::new(name).extension().is_some_and(|e| e == "toml");
+    let mut nic = if is_path {
+        let text = read_text(Path::new(name))?;
+        Caps::from_toml(name, &text).map_err(|e| Error::input(e.to_string()))?
+    } else {
+        caps::builtin(name).map_err(|e| {
+            Error::usage(e.to_string())
+                .help("nicbed nic list shows all; a profile of your own is given by its path")
+        })?
+    };
+    if let Some(record) = &what_if.record {
+        let bytes = read(record, MAX_TEXT)?;
+        nic = nic
+            .with_record(&bytes)
+            .map_err(|e| Error::input(format!("{}: {e}", record.display())))?;
+    }
+    for set in &what_if.set {
+        nic = caps::apply_set(&nic, set).map_err(|e| Error::usage(format!("--set {set}: {e}")))?;
+    }
+    Ok(Arc::new(nic))
+}
+
+/// All NICs that a list names.
+pub(super) fn nics(names: &[String], what_if: &WhatIfArgs) -> Result<Vec<Arc<Caps>>, Error> {
+    let mut nics = Vec::new();
+    for name in names {
+        if name == "all" {
+            for name in caps::builtin_names() {
+                nics.push(nic(name, what_if)?);
+            }
+        } else {
+            nics.push(nic(name, what_if)?);
+        }
+    }
+    Ok(nics)
+}

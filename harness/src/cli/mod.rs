@@ -1,0 +1,86 @@
+//! The command line: parses, calls the library, prints. Nothing is decided here.
+
+pub mod args;
+mod check;
+mod demo;
+mod explain;
+mod input;
+mod inspect;
+mod jit;
+mod nic;
+mod output;
+mod pcap;
+mod run;
+mod verify;
+
+use std::io::IsTerminal as _;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use self::args::{Cli, Color, Command, Format};
+use self::output::Output;
+use crate::error::{Error, Status};
+use crate::report::Style;
+
+/// Parses the arguments, runs the command and returns the exit status.
+pub fn main() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() {
+                Status::Usage.code()
+            } else {
+                Status::Ok.code()
+            };
+        }
+    };
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    let colour = |terminal: bool| match cli.output.color {
+        Color::Auto => terminal && !no_color,
+        Color::Always => true,
+        Color::Never => false,
+    };
+    let mut output = Output {
+        format: if cli.output.json {
+            Format::Json
+        } else {
+            cli.output.format
+        },
+        style: Style {
+            colour: colour(std::io::stdout().is_terminal()),
+        },
+        talk: Style {
+            colour: colour(std::io::stderr().is_terminal()),
+        },
+        progress: std::io::stderr().is_terminal() && cli.output.color != Color::Never,
+    };
+    match dispatch(cli, &mut output) {
+        Ok(status) => status.code(),
+        Err(error) => {
+            output.error(&error);
+            error.status.code()
+        }
+    }
+}
+
+fn dispatch(cli: Cli, output: &mut Output) -> Result<Status, Error> {
+    match cli.command {
+        None => demo::run(output),
+        Some(Command::Nic { what }) => nic::run(&what, output),
+        Some(Command::Inspect(args)) => inspect::run(&args, output),
+        Some(Command::Verify(args)) => verify::run(&args, output),
+        Some(Command::Check(args)) => check::run(&args, output),
+        Some(Command::Jit(args)) => jit::run(&args, output),
+        Some(Command::Run(args)) => run::run(&args, output),
+        Some(Command::Pcap { what }) => pcap::run(&what, output),
+        Some(Command::Explain { rule }) => explain::run(rule.as_deref(), output),
+        Some(Command::Completions { shell }) => {
+            let mut command = Cli::command();
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut command, "nicbed", &mut text);
+            output.print_bytes(&text)?;
+            Ok(Status::Ok)
+        }
+    }
+}

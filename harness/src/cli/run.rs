@@ -1,0 +1,253 @@
+//! `nicbed run`
+
+use bpf::run::Environment;
+use indicatif::{ProgressBar, ProgressStyle};
+use pcaps::{CaptureReader, ReadOptions};
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::args::{LoadArgs, OrderArg, ReferenceArg, RunArgs};
+use super::input;
+use super::output::Output;
+use crate::decide::Verdict;
+use crate::error::{Error, Status};
+use crate::outcomes::{OutcomeLines, Sent};
+use crate::replay::order::Order;
+use crate::report::render_finding;
+use crate::report::run::Report;
+use crate::seeds::Seeds;
+use crate::testbed::{FrameIn, ReferenceChoice, Settings, Testbed};
+
+pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> {
+    let json = output.is_json()?;
+    let nic = input::nic(&args.nic.nic, &args.nic.what_if)?;
+    let seeds = args.maps_in.as_deref().map(seeds).transpose()?;
+    let updates = updates(&args.maps_at)?;
+    let load = with_globals(&args.load, seeds.as_ref());
+    let queues = args.queues.unwrap_or(nic.model().queues_default);
+    let set = input::object(&args.object, &load, queues)?;
+    let program = input::one_program(&set, &load)?.name.clone();
+    let mut testbed = Testbed::new(nic, settings(args)?)?;
+    testbed.load_with(&set, &program, seeds.as_ref())?;
+
+    let mut outcomes = args
+        .outcomes
+        .as_deref()
+        .map(|p| OutcomeLines::create(p, &set))
+        .transpose()?;
+    let mut sent = args.out.as_deref().map(Sent::create).transpose()?;
+    if testbed.is_running() {
+        let mut sink = |packet: &crate::replay::lanes::Processed<'_>| {
+            if let Some(outcomes) = &mut outcomes {
+                outcomes.write(packet)?;
+            }
+            if let Some(sent) = &mut sent {
+                sent.write(packet)?;
+            }
+            Ok(())
+        };
+        replay(args, &updates, &mut testbed, output, &mut sink)?;
+    }
+    if let Some(outcomes) = outcomes {
+        outcomes.finish()?;
+    }
+    if let Some(sent) = sent {
+        sent.finish()?;
+    }
+    if let (Some(path), Some(maps)) = (&args.maps_out, testbed.nic_maps()) {
+        write_maps(path, &set, maps)?;
+    }
+    let assessed: Vec<_> = testbed.assessments().to_vec();
+    let report = testbed.finish()?;
+    if json {
+        output.json(&report.to_json())?;
+    } else {
+        output.print(&report.to_text(output.style))?;
+        for finding in &report.decision.findings {
+            let program = assessed
+                .iter()
+                .find(|a| a.decision.findings.contains(finding))
+                .or(assessed.first())
+                .map(|a| a.program.as_ref());
+            output.print(&render_finding(finding, &set.object, program, output.style))?;
+        }
+    }
+    Ok(status(&report))
+}
+
+/// The exit status of a run.
+pub(super) fn status(report: &Report) -> Status {
+    if report.disagrees() {
+        Status::Disagree
+    } else if report.decision.outcome == Verdict::Offload {
+        Status::Ok
+    } else if report
+        .decision
+        .findings
+        .iter()
+        .any(|f| f.rule == "load/no-engine")
+    {
+        Status::Environment
+    } else {
+        Status::Negative
+    }
+}
+
+fn settings(args: &RunArgs) -> Result<Settings, Error> {
+    let fib = match &args.fib {
+        None => None,
+        Some(path) => {
+            let text = input::read_text(path)?;
+            Some(
+                bpf::helper::Fib::from_json(&text)
+                    .map_err(|e| Error::input(format!("{}: {e}", path.display())))?,
+            )
+        }
+    };
+    let mut environment = Environment {
+        seed: args.seed,
+        ..Environment::default()
+    };
+    environment.fib = fib;
+    Ok(Settings {
+        queues: args.queues,
+        order: args.order.map(|o| match o {
+            OrderArg::PerQueue => Order::PerQueue,
+            OrderArg::Arrival => Order::Arrival,
+        }),
+        threads: args.threads,
+        reference: match args.reference {
+            ReferenceArg::Auto => ReferenceChoice::Auto,
+            ReferenceArg::Interp => ReferenceChoice::Interp,
+            ReferenceArg::Rbpf => ReferenceChoice::Rbpf,
+            ReferenceArg::Kernel => ReferenceChoice::Kernel,
+            ReferenceArg::None => ReferenceChoice::None,
+        },
+        environment,
+    })
+}
+
+/// Globals of a seeds file come before those of `--global`, which win.
+fn with_globals(args: &LoadArgs, seeds: Option<&Seeds>) -> LoadArgs {
+    let mut args = args.clone();
+    if let Some(seeds) = seeds {
+        let mut globals: Vec<String> = seeds
+            .globals()
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        globals.append(&mut args.globals);
+        args.globals = globals;
+    }
+    args
+}
+
+fn seeds(path: &Path) -> Result<Seeds, Error> {
+    Seeds::parse(&path.display().to_string(), &input::read_text(path)?)
+}
+
+/// `--maps-at PACKET=FILE`, by ascending packet.
+fn updates(options: &[String]) -> Result<Vec<(u64, Seeds)>, Error> {
+    let mut updates = Vec::new();
+    for option in options {
+        let (packet, file) = input::assignment("--maps-at", option)?;
+        let packet = packet.parse().map_err(|_e: std::num::ParseIntError| {
+            Error::usage(format!(
+                "--maps-at {option}: {packet} is not a packet number"
+            ))
+        })?;
+        updates.push((packet, seeds(Path::new(file))?));
+    }
+    updates.sort_by_key(|(packet, _)| *packet);
+    Ok(updates)
+}
+
+/// Feeds all captures.
+fn replay(
+    args: &RunArgs,
+    updates: &[(u64, Seeds)],
+    testbed: &mut Testbed,
+    output: &Output,
+    sink: &mut crate::testbed::Sink<'_>,
+) -> Result<(), Error> {
+    let bar = progress(&args.pcap, output);
+    let mut updates = updates.iter().peekable();
+    let mut options = ReadOptions::default();
+    let mut number = 0;
+    for path in &args.pcap {
+        let name = path.display();
+        let fail = |e: pcaps::ReadError| Error::input(format!("{name}: {e}"));
+        let mut reader = CaptureReader::open_with(path, options).map_err(fail)?;
+        while let Some(chunk) = reader.chunk().map_err(fail)? {
+            let mut consumed = 0;
+            for record in chunk {
+                if record.meta.link != pcaps::LinkType::ETHERNET {
+                    return Err(Error::input(format!(
+                        "{name}: packet {} at byte {} has link type {}, not Ethernet",
+                        record.meta.number, record.meta.offset, record.meta.link
+                    ))
+                    .help("NICs process Ethernet frames; convert the capture first"));
+                }
+                while updates.peek().is_some_and(|(packet, _)| *packet <= number) {
+                    testbed.flush(sink)?;
+                    if let Some((_, seeds)) = updates.next() {
+                        testbed.apply(seeds)?;
+                    }
+                }
+                number += 1;
+                consumed += record.data.len() as u64 + 16;
+                let full = testbed.push(FrameIn {
+                    arrival_ns: record.meta.arrival_ns,
+                    port: 1,
+                    bytes: record.data,
+                });
+                if full {
+                    testbed.flush(sink)?;
+                    bar.inc(std::mem::take(&mut consumed));
+                }
+            }
+            bar.inc(consumed);
+        }
+        for warning in reader.warnings() {
+            output.warn(&format!("{name}: {warning}"));
+        }
+        options = reader.continued(options);
+    }
+    testbed.flush(sink)?;
+    for (packet, _) in updates {
+        output.warn(&format!(
+            "--maps-at {packet}: the captures have only {number} packets"
+        ));
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+fn progress(paths: &[PathBuf], output: &Output) -> ProgressBar {
+    if !output.progress {
+        return ProgressBar::hidden();
+    }
+    let total: u64 = paths
+        .iter()
+        .filter_map(|p| std::fs::metadata(p).ok())
+        .map(|m| m.len())
+        .sum();
+    let bar = ProgressBar::new(total);
+    let template = "{bar:32} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn write_maps(path: &Path, set: &bpf::ProgramSet, maps: &bpf::map::MapSet) -> Result<(), Error> {
+    let fail =
+        |e: &dyn std::fmt::Display| Error::input(format!("{}: cannot write: {e}", path.display()));
+    let document = crate::seeds::dump(set, maps);
+    let mut out = BufWriter::new(File::create(path).map_err(|e| fail(&e))?);
+    serde_json::to_writer_pretty(&mut out, &document).map_err(|e| fail(&e))?;
+    out.write_all(b"\n")
+        .and_then(|()| out.flush())
+        .map_err(|e| fail(&e))
+}

@@ -1,0 +1,225 @@
+//! `nicbed verify`
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bpf::{Program, ProgramSet};
+use serde_json::json;
+use verifier::Options;
+
+use super::args::{VerifyArgs, WhatIfArgs};
+use super::input;
+use super::output::Output;
+use crate::clock::Stopwatch;
+use crate::error::{Error, Status};
+use crate::report::json::{Document, Reject, Results, VerifyResult, VerifyStats};
+use crate::report::render_finding;
+
+pub(super) fn run(args: &VerifyArgs, output: &mut Output) -> Result<Status, Error> {
+    let json = output.is_json()?;
+    let device = match &args.nic {
+        Some(name) => Some(input::nic(name, &WhatIfArgs::default())?),
+        None => None,
+    };
+    let queues = device.as_ref().map_or(1, |d| d.model().queues_default);
+    let mut status = Status::Ok;
+    let mut results = Vec::new();
+    for path in &args.objects {
+        let programs = input::object(path, &args.load, queues)
+            .and_then(|set| Ok((input::programs(&set, &args.load)?, set)));
+        match programs {
+            Err(error) => {
+                status = status.worst(error.status);
+                if !json {
+                    output.error(&error);
+                }
+                results.push(unreadable(path, &error));
+            }
+            Ok((programs, set)) => {
+                for program in &programs {
+                    let result = one(args, &set, program, device.as_deref(), output, json)?;
+                    if result.accepted == Some(false) {
+                        status = status.worst(Status::Negative);
+                    }
+                    results.push(result);
+                }
+            }
+        }
+    }
+    if json {
+        output.json(&Document::new("verify", Results { results }))?;
+    }
+    Ok(status)
+}
+
+fn one(
+    args: &VerifyArgs,
+    set: &ProgramSet,
+    program: &Arc<Program>,
+    device: Option<&caps::Caps>,
+    output: &Output,
+    json: bool,
+) -> Result<VerifyResult, Error> {
+    let backend = device.and_then(|d| jit_backends::by_name(&d.backend));
+    let mut hooks = backend
+        .zip(device)
+        .and_then(|(b, d)| b.hooks(d, &jit_backends::Loaded::default()));
+    let watch = Stopwatch::start();
+    let verdict = verifier::verify(
+        Arc::clone(program),
+        Options {
+            device: hooks
+                .as_mut()
+                .map(|h| h.as_mut() as &mut dyn verifier::DeviceHooks),
+            device_bound: device.is_some(),
+            log: args.log,
+        },
+    );
+    let micros = watch.elapsed().as_micros() as u64;
+    let (stats, log) = match &verdict {
+        Ok(v) => (v.stats(), v.log().to_owned()),
+        Err(r) => (r.stats, r.log.clone()),
+    };
+    let result = VerifyResult {
+        object: set.object.clone(),
+        program: program.name.clone(),
+        accepted: Some(verdict.is_ok()),
+        reject: verdict.as_ref().err().map(|r| Reject::from(&r.finding)),
+        stats: Some(VerifyStats {
+            insns_processed: stats.insns_processed,
+            states: stats.states,
+            micros,
+        }),
+        facts: match &verdict {
+            Ok(v) if args.facts => Some(facts(v)),
+            _ => None,
+        },
+        log: args.log.then_some(log.clone()),
+        error: None,
+    };
+    if !json {
+        let style = output.style;
+        output.print(&log)?;
+        match &verdict {
+            Ok(v) => {
+                output.print(&format!(
+                    "{}: {} {}: {} insns, {} processed, {} states, {} bytes of stack\n",
+                    set.object,
+                    program.name,
+                    style.good("accepted"),
+                    program.insns.len(),
+                    stats.insns_processed,
+                    stats.states,
+                    stats.stack_bytes,
+                ))?;
+                if args.facts {
+                    output.print(&facts_text(v))?;
+                }
+            }
+            Err(rejection) => {
+                output.print(&format!(
+                    "{}: {} {}\n{}",
+                    set.object,
+                    program.name,
+                    style.bad("rejected"),
+                    render_finding(&rejection.finding, &set.object, Some(program), style)
+                ))?;
+            }
+        }
+    }
+    Ok(result)
+}
+
+fn unreadable(path: &Path, error: &Error) -> VerifyResult {
+    VerifyResult {
+        object: path.display().to_string(),
+        program: String::new(),
+        accepted: None,
+        reject: None,
+        stats: None,
+        facts: None,
+        log: None,
+        error: Some(error.to_string()),
+    }
+}
+
+fn facts(verified: &verifier::Verified) -> serde_json::Value {
+    json!(
+        (0..verified.program().insns.len())
+            .map(|pc| {
+                let facts = verified.facts(pc);
+                json!({
+                    "pc": pc,
+                    "reachable": facts.reachable,
+                    "registers": facts.registers.iter().map(register).collect::<Vec<_>>(),
+                    "access": facts.access.map(|a| json!({
+                        "region": format!("{:?}", a.region),
+                        "min": a.min, "max": a.max, "size": a.size, "align": a.align,
+                    })),
+                    "call": facts.call.as_ref().map(|c| json!({
+                        "map": c.map, "constant_key": c.constant_key,
+                    })),
+                    "branch": facts.branch.map(|b| json!({
+                        "taken": b.taken, "fall_through": b.fall_through,
+                    })),
+                })
+            })
+            .collect::<Vec<_>>()
+    )
+}
+
+fn register(fact: &verifier::facts::RegFact) -> serde_json::Value {
+    json!({
+        "kind": format!("{:?}", fact.kind),
+        "umin": fact.range.umin, "umax": fact.range.umax,
+        "smin": fact.range.smin, "smax": fact.range.smax,
+        "bits": { "value": fact.range.bits.value, "mask": fact.range.bits.mask },
+    })
+}
+
+fn facts_text(verified: &verifier::Verified) -> String {
+    use std::fmt::Write as _;
+    let program = verified.program();
+    let mut text = String::new();
+    for (pc, insn) in program.insns.iter().enumerate() {
+        let facts = verified.facts(pc);
+        if matches!(insn, isa::ebpf::Insn::WideTail) {
+            continue;
+        }
+        let shown = crate::disassembly::insn(program, pc);
+        if !facts.reachable {
+            let _ = writeln!(text, "{pc:>5}: {shown:<44} ; unreachable");
+            continue;
+        }
+        let mut notes = Vec::new();
+        for (n, fact) in facts.registers.iter().enumerate() {
+            if fact.kind != verifier::facts::RegKind::Unknown {
+                notes.push(format!("r{n}={}", register_text(fact)));
+            }
+        }
+        let _ = writeln!(text, "{pc:>5}: {shown:<44} ; {}", notes.join(" "));
+    }
+    text
+}
+
+fn register_text(fact: &verifier::facts::RegFact) -> String {
+    use verifier::facts::RegKind;
+    let range = match fact.range.as_constant() {
+        Some(n) => format!("{}", n as i64),
+        None if fact.range == verifier::domain::Range::UNKNOWN => String::new(),
+        None => format!("[{}, {}]", fact.range.umin, fact.range.umax),
+    };
+    match fact.kind {
+        RegKind::Scalar if range.is_empty() => "scalar".to_owned(),
+        RegKind::Scalar => range,
+        kind => format!(
+            "{}{}",
+            format!("{kind:?}").to_lowercase(),
+            if range == "0" {
+                String::new()
+            } else {
+                format!("+{range}")
+            }
+        ),
+    }
+}

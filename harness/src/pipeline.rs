@@ -1,0 +1,111 @@
+//! The path of a program up to its image: verify → check → translate.
+//!
+//! Each stage takes the typed result of the one before. [`assess`] walks a program as far as it
+//! gets and says where it stopped.
+
+use std::sync::Arc;
+
+use bpf::Program;
+use bpf::finding::{Finding, Stage};
+use caps::Caps;
+use isa::Image;
+use jit_backends::Loaded;
+use verifier::{Options, Rejection, Verified};
+
+use crate::decide::Decision;
+
+/// How far a program got on a NIC.
+#[derive(Clone, Debug)]
+pub struct Assessment {
+    /// The program.
+    pub program: Arc<Program>,
+    /// The NIC.
+    pub nic: Arc<Caps>,
+    /// The answer so far: later stages can only make it worse.
+    pub decision: Decision,
+    /// What was proved, if the verifier accepted it.
+    pub verified: Option<Arc<Verified>>,
+    /// What it needs, if the verifier accepted it.
+    pub usage: Option<()>,
+    /// Its image, if it was translated.
+    pub image: Option<Arc<Image>>,
+}
+
+/// Verifies a program as the CPU would, bound to no device.
+///
+/// # Errors
+/// [`Rejection`] with the first thing that cannot be proved.
+pub fn verify(program: &Arc<Program>) -> Result<Verified, Box<Rejection>> {
+    verifier::verify(Arc::clone(program), Options::default())
+}
+
+/// Walks `program` through verify, check and translate for `nic`. `loaded` is what the NIC
+/// already holds.
+pub fn assess(program: &Arc<Program>, nic: &Arc<Caps>, loaded: &Loaded) -> Assessment {
+    let mut assessment = Assessment {
+        program: Arc::clone(program),
+        nic: Arc::clone(nic),
+        decision: Decision::from_findings(Vec::new()),
+        verified: None,
+        usage: None,
+        image: None,
+    };
+    let backend = jit_backends::by_name(&nic.backend);
+    let mut hooks = backend.and_then(|b| b.hooks(nic, loaded));
+    let options = Options {
+        device: hooks
+            .as_mut()
+            .map(|h| h.as_mut() as &mut dyn verifier::DeviceHooks),
+        device_bound: true,
+        log: false,
+    };
+    let verified = match verifier::verify(Arc::clone(program), options) {
+        Ok(verified) => Arc::new(verified),
+        Err(rejection) => {
+            assessment.decision = Decision::from_findings(vec![rejection.finding]);
+            return assessment;
+        }
+    };
+    let mut findings = caps::check(&verified, nic);
+    assessment.verified = Some(Arc::clone(&verified));
+    if findings.iter().any(Finding::is_error) {
+        assessment.decision = Decision::from_findings(findings);
+        return assessment;
+    }
+    match backend {
+        None => findings.push(no_backend(nic)),
+        Some(backend) => match backend.translate(&verified, nic) {
+            Ok(image) => {
+                findings.retain(|f| f.rule != "image/not-translated");
+                assessment.image = Some(Arc::new(image));
+            }
+            Err(refusal) => findings.extend(refusal.findings),
+        },
+    }
+    assessment.decision = Decision::from_findings(findings);
+    assessment
+}
+
+fn no_backend(nic: &Caps) -> Finding {
+    Finding::error(
+        "translate/no-backend",
+        Stage::Translate,
+        nic.backend.clone(),
+        format!(
+            "no backend yet: nothing translates to {} for {}",
+            nic.backend, nic.name
+        ),
+    )
+    .why(
+        "the capabilities allow this program as far as they can be checked before translation, \
+         but without an image it can neither be loaded nor compared",
+    )
+    .help(format!(
+        "backends: {}",
+        jit_backends::all()
+            .iter()
+            .map(|b| b.name())
+            .collect::<Vec<_>>()
+            .join(", ")
+    ))
+}

@@ -1,0 +1,326 @@
+//! [`Lanes`]: what processes a chunk, queue by queue or in arrival order.
+
+use std::time::Duration;
+
+use bpf::Hook;
+use bpf::run::{Batch, Event, Outcome};
+use cpu_reference::Runner;
+use nic_model::{ArrivalOrder, Queue};
+use rayon::prelude::*;
+
+use super::chunk::Chunk;
+use super::order::Order;
+use crate::clock::Stopwatch;
+use crate::compare::{self, Difference};
+
+/// Room around a frame, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Before the data.
+    pub headroom: usize,
+    /// After the data, as far as the longest frame goes.
+    pub tailroom: usize,
+    /// Longest frame.
+    pub longest: usize,
+}
+
+impl Room {
+    /// Tailroom of a frame of so many bytes.
+    fn tail(&self, bytes: usize) -> usize {
+        self.tailroom.min(self.longest.saturating_sub(bytes))
+    }
+}
+
+/// The NIC's side of a lane.
+enum Device {
+    Queue(Queue),
+    All(ArrivalOrder),
+}
+
+/// One queue, or all of them in arrival order, with all that processes its frames.
+struct Lane {
+    device: Device,
+    runner: Option<Box<dyn Runner>>,
+    nic: Batch,
+    reference: Batch,
+    /// (index in the lane's batches, differences), ascending.
+    differences: Vec<(usize, Vec<Difference>)>,
+    nic_time: Duration,
+    reference_time: Duration,
+}
+
+impl Lane {
+    fn clear(&mut self) {
+        self.nic.clear();
+        self.reference.clear();
+        self.differences.clear();
+    }
+
+    fn run(&mut self, hook: &Hook) {
+        if self.nic.frames.is_empty() {
+            return;
+        }
+        let watch = Stopwatch::start();
+        match &mut self.device {
+            Device::Queue(queue) => queue.process(&mut self.nic),
+            Device::All(all) => all.process(&mut self.nic),
+        }
+        self.nic_time += watch.elapsed();
+        if let Some(runner) = &mut self.runner {
+            let watch = Stopwatch::start();
+            runner.process(&mut self.reference);
+            self.reference_time += watch.elapsed();
+            self.compare(hook);
+        }
+    }
+
+    /// In arrival order NIC and reference have nothing in common, so they run side by side.
+    fn run_side_by_side(&mut self, hook: &Hook) {
+        let Lane {
+            device,
+            runner,
+            nic,
+            reference,
+            nic_time,
+            reference_time,
+            ..
+        } = self;
+        rayon::join(
+            || {
+                let watch = Stopwatch::start();
+                match device {
+                    Device::Queue(queue) => queue.process(nic),
+                    Device::All(all) => all.process(nic),
+                }
+                *nic_time += watch.elapsed();
+            },
+            || {
+                if let Some(runner) = runner {
+                    let watch = Stopwatch::start();
+                    runner.process(reference);
+                    *reference_time += watch.elapsed();
+                }
+            },
+        );
+        if self.runner.is_some() {
+            self.compare(hook);
+        }
+    }
+
+    fn compare(&mut self, hook: &Hook) {
+        for index in 0..self.nic.frames.len() {
+            let mut differences = compare::outcomes(
+                &self.nic.outcome(index, hook),
+                &self.reference.outcome(index, hook),
+            );
+            if !(self.nic.events.is_empty() && self.reference.events.is_empty()) {
+                let packet = self.nic.frames[index].number;
+                differences.extend(compare::events(
+                    events_of(&self.nic.events, packet),
+                    events_of(&self.reference.events, packet),
+                ));
+            }
+            if !differences.is_empty() {
+                self.differences.push((index, differences));
+            }
+        }
+    }
+}
+
+/// The events of one packet; events lie in ascending order of their packets.
+fn events_of(events: &[Event], packet: u64) -> &[Event] {
+    let start = events.partition_point(|e| e.packet < packet);
+    let end = events.partition_point(|e| e.packet <= packet);
+    &events[start..end]
+}
+
+/// What became of one packet on both sides.
+#[derive(Debug)]
+pub struct Processed<'a> {
+    /// The frame as it came in.
+    pub original: &'a [u8],
+    /// Its queue.
+    pub queue: u32,
+    /// Its arrival, in nanoseconds since the epoch.
+    pub arrival_ns: u64,
+    /// Port it came in on.
+    pub port: u32,
+    /// What the NIC made of it.
+    pub nic: Outcome<'a>,
+    /// What the reference made of it, if there is one.
+    pub reference: Option<Outcome<'a>>,
+    /// In which fields they differ; empty if they agree or nothing was compared.
+    pub differences: &'a [Difference],
+    /// What the NIC handed to the host.
+    pub events: &'a [Event],
+}
+
+/// Time spent, summed over lanes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// By the NIC's engine.
+    pub nic: Duration,
+    /// By the reference.
+    pub reference: Duration,
+}
+
+/// Everything that processes frames, in one of the two orders.
+#[expect(clippy::struct_field_names, reason = "lanes are what it holds")]
+pub struct Lanes {
+    lanes: Vec<Lane>,
+    order: Order,
+    hook: Hook,
+    room: Room,
+    pool: Option<rayon::ThreadPool>,
+    /// For each frame of the chunk its lane and its index in the lane's batches.
+    places: Vec<(u32, u32)>,
+}
+
+impl std::fmt::Debug for Lanes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lanes")
+            .field("lanes", &self.lanes.len())
+            .field("order", &self.order)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Lanes {
+    /// A lane for each queue; `runner` makes the reference's side of each.
+    pub fn per_queue(
+        queues: Vec<Queue>,
+        runner: &dyn Fn() -> Option<Box<dyn Runner>>,
+        hook: Hook,
+        room: Room,
+        pool: Option<rayon::ThreadPool>,
+    ) -> Lanes {
+        let lanes = queues
+            .into_iter()
+            .map(|q| Lane::new(Device::Queue(q), runner()))
+            .collect();
+        Lanes {
+            lanes,
+            order: Order::PerQueue,
+            hook,
+            room,
+            pool,
+            places: Vec::new(),
+        }
+    }
+
+    /// One lane for all queues.
+    pub fn arrival(
+        all: ArrivalOrder,
+        runner: Option<Box<dyn Runner>>,
+        hook: Hook,
+        room: Room,
+        pool: Option<rayon::ThreadPool>,
+    ) -> Lanes {
+        let lanes = vec![Lane::new(Device::All(all), runner)];
+        Lanes {
+            lanes,
+            order: Order::Arrival,
+            hook,
+            room,
+            pool,
+            places: Vec::new(),
+        }
+    }
+
+    /// The order in which queues are processed.
+    pub fn order(&self) -> Order {
+        self.order
+    }
+
+    /// Processes a chunk; `each` is then given every packet in arrival order.
+    ///
+    /// # Errors
+    /// The first error of `each`.
+    pub fn process<E>(
+        &mut self,
+        chunk: &Chunk,
+        mut each: impl FnMut(&Processed<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.lanes.iter_mut().for_each(Lane::clear);
+        self.places.clear();
+        for (arrival, frame) in chunk.iter() {
+            let number = match self.order {
+                Order::PerQueue => arrival.queue as usize,
+                Order::Arrival => 0,
+            };
+            let lane = &mut self.lanes[number];
+            self.places
+                .push((number as u32, lane.nic.frames.len() as u32));
+            let (head, tail) = (self.room.headroom, self.room.tail(frame.len()));
+            lane.nic.push(arrival, frame, head, tail);
+            if lane.runner.is_some() {
+                lane.reference.push(arrival, frame, head, tail);
+            }
+        }
+        let hook = &self.hook;
+        match (&self.pool, self.order) {
+            (None, _) => self.lanes.iter_mut().for_each(|lane| lane.run(hook)),
+            (Some(pool), Order::PerQueue) => {
+                let lanes = &mut self.lanes;
+                pool.install(|| lanes.par_iter_mut().for_each(|lane| lane.run(hook)));
+            }
+            (Some(pool), Order::Arrival) => {
+                let lanes = &mut self.lanes;
+                pool.install(|| {
+                    lanes
+                        .iter_mut()
+                        .for_each(|lane| lane.run_side_by_side(hook));
+                });
+            }
+        }
+        let mut next_difference = vec![0; self.lanes.len()];
+        for (place, (arrival, original)) in self.places.iter().zip(chunk.iter()) {
+            let (number, index) = (place.0 as usize, place.1 as usize);
+            let lane = &self.lanes[number];
+            let at = &mut next_difference[number];
+            let differences = match lane.differences.get(*at) {
+                Some((i, differences)) if *i == index => {
+                    *at += 1;
+                    differences.as_slice()
+                }
+                _ => &[],
+            };
+            each(&Processed {
+                original,
+                queue: arrival.queue,
+                arrival_ns: arrival.arrival_ns,
+                port: arrival.port,
+                nic: lane.nic.outcome(index, hook),
+                reference: lane
+                    .runner
+                    .is_some()
+                    .then(|| lane.reference.outcome(index, hook)),
+                differences,
+                events: events_of(&lane.nic.events, arrival.number),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Time spent so far.
+    pub fn spent(&self) -> Spent {
+        self.lanes.iter().fold(Spent::default(), |s, lane| Spent {
+            nic: s.nic + lane.nic_time,
+            reference: s.reference + lane.reference_time,
+        })
+    }
+}
+
+impl Lane {
+    fn new(device: Device, runner: Option<Box<dyn Runner>>) -> Lane {
+        Lane {
+            device,
+            runner,
+            nic: Batch::new(),
+            reference: Batch::new(),
+            differences: Vec::new(),
+            nic_time: Duration::ZERO,
+            reference_time: Duration::ZERO,
+        }
+    }
+}

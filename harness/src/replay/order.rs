@@ -1,0 +1,220 @@
+//! Whether the result can depend on the order between queues, judged from facts alone
+//! (`docs/architecture.md`, "Order").
+//!
+//! Free of order are: maps that no program writes, per-CPU arrays, and maps that programs only
+//! change by atomic adds whose result nobody reads. Everything else needs arrival order.
+
+use std::collections::BTreeMap;
+
+use bpf::Program;
+use bpf::helper::Arg;
+use bpf::map::MapType;
+use isa::ebpf::{AtomicOp, CallTarget, Insn};
+use verifier::Verified;
+use verifier::facts::{Facts, RegKind, Region};
+
+/// In which order the queues of a NIC are processed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Each queue on its own; threads may run several at once.
+    PerQueue,
+    /// All packets one after the other, as they arrived.
+    Arrival,
+}
+
+impl Order {
+    /// Name, as in JSON and `--order`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Order::PerQueue => "per-queue",
+            Order::Arrival => "arrival",
+        }
+    }
+}
+
+/// Why a program needs arrival order: one place for each map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderReason {
+    /// Map name.
+    pub map: String,
+    /// Slot of the first access that needs it.
+    pub pc: usize,
+    /// What that access does.
+    pub what: &'static str,
+}
+
+/// What programs do to one map.
+#[derive(Clone, Copy, Debug, Default)]
+struct Uses {
+    /// First plain store to a value, or atomic whose old value is used.
+    store: Option<usize>,
+    /// First atomic add (or other commuting operation) without fetch.
+    add: Option<usize>,
+    /// First read of a value.
+    load: Option<usize>,
+    /// First update, delete, push or pop.
+    change: Option<(usize, &'static str)>,
+    /// First lookup.
+    lookup: Option<usize>,
+}
+
+/// Reasons why these programs, which run together, need arrival order; empty if they do not.
+pub fn reasons(programs: &[&Verified]) -> Vec<OrderReason> {
+    let Some(first) = programs.first() else {
+        return Vec::new();
+    };
+    let maps = &first.program().maps;
+    let mut uses: BTreeMap<usize, Uses> = BTreeMap::new();
+    for verified in programs {
+        let program = verified.program();
+        for (pc, insn) in program.insns.iter().enumerate() {
+            if verified.facts(pc).reachable {
+                note(&mut uses, verified, program, pc, insn);
+            }
+        }
+    }
+    uses.iter()
+        .filter_map(|(&map, uses)| {
+            let def = maps.get(map)?;
+            let (pc, what) = needs_order(def.kind, uses)?;
+            Some(OrderReason {
+                map: def.name.clone(),
+                pc,
+                what,
+            })
+        })
+        .collect()
+}
+
+fn note(
+    uses: &mut BTreeMap<usize, Uses>,
+    verified: &Verified,
+    program: &Program,
+    pc: usize,
+    insn: &Insn,
+) {
+    let facts = verified.facts(pc);
+    let count = program.maps.len();
+    let mut each = |map: Option<usize>, apply: &mut dyn FnMut(&mut Uses)| {
+        // An access whose map differs between paths may be to any of them.
+        let range = map.map_or(0..count, |m| m..m + 1);
+        for map in range {
+            apply(uses.entry(map).or_default());
+        }
+    };
+    let value_map = || match facts.access.map(|a| a.region) {
+        Some(Region::MapValue { map }) => Some(map),
+        Some(Region::Mixed) | None => Some(None),
+        Some(_) => None,
+    };
+    match insn {
+        Insn::Load { .. } | Insn::LoadAcquire { .. } => {
+            if let Some(map) = value_map() {
+                each(map, &mut |u| {
+                    u.load.get_or_insert(pc);
+                });
+            }
+        }
+        Insn::Store { .. } | Insn::StoreRelease { .. } => {
+            if let Some(map) = value_map() {
+                each(map, &mut |u| {
+                    u.store.get_or_insert(pc);
+                });
+            }
+        }
+        Insn::Atomic { op, .. } => {
+            if let Some(map) = value_map() {
+                let commutes = *op == AtomicOp::Add;
+                each(map, &mut |u| {
+                    if commutes { &mut u.add } else { &mut u.store }.get_or_insert(pc);
+                });
+            }
+        }
+        Insn::Call(CallTarget::Helper(id)) => {
+            note_helper(&mut each, *id, facts, pc);
+        }
+        _ => {}
+    }
+}
+
+fn note_helper(
+    each: &mut impl FnMut(Option<usize>, &mut dyn FnMut(&mut Uses)),
+    id: u32,
+    facts: &Facts,
+    pc: usize,
+) {
+    let map = facts.call.as_ref().and_then(|c| c.map);
+    let change = match id {
+        id::MAP_UPDATE => Some("update"),
+        id::MAP_DELETE => Some("delete"),
+        id::MAP_PUSH => Some("push"),
+        id::MAP_POP => Some("pop"),
+        _ => None,
+    };
+    if let Some(what) = change {
+        each(map, &mut |u| {
+            u.change.get_or_insert((pc, what));
+        });
+    }
+    if matches!(id, id::MAP_LOOKUP | id::MAP_PEEK | id::MAP_LOOKUP_PERCPU) {
+        each(map, &mut |u| {
+            u.lookup.get_or_insert(pc);
+        });
+    }
+    // A pointer argument may lead into a value of some map.
+    let args = bpf::helper::prototype(id).map_or([Arg::UninitMem; 5], |p| p.args);
+    for (arg, register) in args.iter().zip(&facts.registers[1..]) {
+        let writes = match arg {
+            Arg::UninitMem | Arg::UninitMapValue | Arg::FixedMem(_) => true,
+            Arg::Mem | Arg::MemOrNull | Arg::MapKey | Arg::MapValue => false,
+            _ => continue,
+        };
+        let into = match register.kind {
+            RegKind::MapValue { map, .. } => map,
+            RegKind::Unknown => None,
+            _ => continue,
+        };
+        each(into, &mut |u| {
+            if writes { &mut u.store } else { &mut u.load }.get_or_insert(pc);
+        });
+    }
+}
+
+/// Ids of the helpers that use maps, as in linux/bpf.h.
+mod id {
+    pub(super) const MAP_LOOKUP: u32 = 1;
+    pub(super) const MAP_UPDATE: u32 = 2;
+    pub(super) const MAP_DELETE: u32 = 3;
+    pub(super) const MAP_PUSH: u32 = 87;
+    pub(super) const MAP_POP: u32 = 88;
+    pub(super) const MAP_PEEK: u32 = 89;
+    pub(super) const MAP_LOOKUP_PERCPU: u32 = 195;
+}
+
+/// The first access for which the order between queues matters, if any.
+fn needs_order(kind: MapType, uses: &Uses) -> Option<(usize, &'static str)> {
+    match kind {
+        // Each queue has slots of its own.
+        MapType::PercpuArray | MapType::PerfEventArray | MapType::Ringbuf => return None,
+        // A lookup moves the element to the front of what is evicted last.
+        MapType::LruHash | MapType::LruPercpuHash => {
+            if let Some(pc) = uses.lookup.or(uses.change.map(|c| c.0)) {
+                return Some((pc, "lookup in a map that evicts"));
+            }
+        }
+        _ => {}
+    }
+    if let Some((pc, what)) = uses.change {
+        return Some((pc, what));
+    }
+    if kind == MapType::PercpuHash {
+        return None;
+    }
+    if let Some(pc) = uses.store {
+        return Some((pc, "store to a value"));
+    }
+    if let (Some(pc), Some(_)) = (uses.add, uses.load) {
+        return Some((pc, "atomic add to a value that is read"));
+    }
+    None
+}

@@ -1,0 +1,13 @@
+//! Rendering: one value, several forms. Nothing here decides anything.
+
+mod finding;
+mod hexdump;
+pub mod json;
+pub mod run;
+mod style;
+mod table;
+
+pub use finding::render_finding;
+pub use hexdump::hexdump_difference;
+pub use style::Style;
+pub use table::Table;

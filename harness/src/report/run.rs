@@ -1,0 +1,433 @@
+//! The report of a run: the value, its JSON and its text.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use bpf::run::{RedirectTarget, Trap};
+use caps::Caps;
+use isa::Image;
+use serde_json::{Value, json};
+
+use super::{Style, hexdump_difference};
+use crate::compare::Difference;
+use crate::decide::{Decision, Verdict};
+use crate::mapdiff::{MapDifference, hex};
+use crate::replay::lanes::Spent;
+use crate::replay::order::{Order, OrderReason};
+
+/// Why the NIC's program never saw a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NotRun {
+    /// Shorter than the NIC hands to programs.
+    TooShort,
+    /// Longer than the NIC hands to programs.
+    TooLong,
+    /// The program is not attached to the port it came in on.
+    NotAttached,
+}
+
+impl NotRun {
+    /// Name, as in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            NotRun::TooShort => "too-short",
+            NotRun::TooLong => "too-long",
+            NotRun::NotAttached => "not-attached",
+        }
+    }
+}
+
+/// The first packet whose outcomes differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstMismatch {
+    /// Its number, from 0 over all captures.
+    pub packet: u64,
+    /// Its queue.
+    pub queue: u32,
+    /// The frame as it came in.
+    pub original: Vec<u8>,
+    /// Every field that differs.
+    pub differences: Vec<Difference>,
+}
+
+/// Everything a run has to tell.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Name of the entry program.
+    pub program: String,
+    /// The NIC.
+    pub nic: Arc<Caps>,
+    /// The decision.
+    pub decision: Decision,
+    /// The entry program's image, if it was translated.
+    pub image: Option<Arc<Image>>,
+    /// Receive queues.
+    pub queues: u32,
+    /// Threads of this machine.
+    pub threads: usize,
+    /// Order between queues.
+    pub order: Order,
+    /// Why arrival order matters for this program; empty if it does not.
+    pub order_reasons: Vec<OrderReason>,
+    /// Frames fed, those not run included.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How often the NIC gave each verdict, by the kernel's names.
+    pub verdicts: BTreeMap<&'static str, u64>,
+    /// Frames that the program never saw.
+    pub not_run: BTreeMap<NotRun, u64>,
+    /// Name of the reference, if there is one.
+    pub reference: Option<&'static str>,
+    /// Packets compared.
+    pub compared: u64,
+    /// Packets whose outcomes differ.
+    pub mismatched: u64,
+    /// The first of them.
+    pub first: Option<FirstMismatch>,
+    /// Elements in which the maps differ at the end; `None` if nothing was compared.
+    pub map_differences: Option<Vec<MapDifference>>,
+    /// Average cycles of the NIC's core per packet, where the profile gives costs.
+    pub cycles: Option<f64>,
+    /// Time spent; differs from run to run.
+    pub spent: Spent,
+}
+
+impl Report {
+    /// Whether NIC and reference disagree in any packet or map.
+    pub fn disagrees(&self) -> bool {
+        self.mismatched > 0 || self.map_differences.as_ref().is_some_and(|d| !d.is_empty())
+    }
+
+    /// Packets that ran.
+    pub fn ran(&self) -> u64 {
+        self.verdicts.values().sum()
+    }
+
+    /// Rate of the NIC's engine on one core of this machine, in million packets per second.
+    pub fn emulated_mpps(&self) -> Option<f64> {
+        mpps(self.ran(), self.spent.nic)
+    }
+
+    /// Rate of the reference on one core of this machine, in million packets per second.
+    pub fn reference_mpps(&self) -> Option<f64> {
+        mpps(self.compared, self.spent.reference)
+    }
+
+    /// What the profile's cores would do at the cycles counted: cores × clock / cycles, capped
+    /// by line rate. Memory latency and contention are not modelled.
+    pub fn predicted_mpps(&self) -> Option<f64> {
+        let cycles = self.cycles?;
+        let cores = self.nic.model().cores.known()?;
+        let clock = self.nic.model().clock_hz.known()?;
+        let rate = cores as f64 * clock as f64 / cycles / 1e6;
+        Some(self.line_rate_mpps().map_or(rate, |line| rate.min(line)))
+    }
+
+    /// Packets per second that the ports can carry at the capture's mean frame length: frame,
+    /// 4 bytes of FCS, 8 of preamble and 12 of gap; in millions.
+    pub fn line_rate_mpps(&self) -> Option<f64> {
+        let model = self.nic.model();
+        let bits = model.ports.known()? as f64 * model.port_bits_per_second.known()? as f64;
+        if self.packets == 0 {
+            return None;
+        }
+        let mean = self.bytes as f64 / self.packets as f64;
+        Some(bits / ((mean + 24.0) * 8.0) / 1e6)
+    }
+
+    /// The document of `nicbed run -j`.
+    pub fn to_json(&self) -> Value {
+        let decision = &self.decision;
+        let not_run: BTreeMap<&str, u64> = self
+            .not_run
+            .iter()
+            .map(|(why, n)| (why.name(), *n))
+            .collect();
+        json!({
+            "schema": "nicbed/run/1",
+            "program": self.program,
+            "nic": self.nic.name,
+            "decision": {
+                "outcome": decision.outcome.name(),
+                "stage": decision.stage.map(bpf::finding::Stage::name),
+                "findings": decision.findings,
+            },
+            "image": self.image.as_ref().map(|image| json!({
+                "backend": self.nic.backend,
+                "bytes": image.code.len(),
+                "instructions": image.instructions,
+            })),
+            "replay": {
+                "packets": self.packets,
+                "bytes": self.bytes,
+                "queues": self.queues,
+                "threads": self.threads,
+                "order": self.order.name(),
+                "order_reasons": self.order_reasons.iter().map(|r| json!({
+                    "map": r.map, "pc": r.pc, "what": r.what,
+                })).collect::<Vec<_>>(),
+                "verdicts": self.verdicts,
+                "not_run": not_run,
+                "punted": 0,
+            },
+            "compare": {
+                "reference": self.reference,
+                "compared": self.compared,
+                "mismatched": self.mismatched,
+                "maps_equal": self.map_differences.as_ref().map(Vec::is_empty),
+                "map_differences": self.map_differences.as_ref().map(|all| {
+                    all.iter().map(|d| json!({
+                        "map": d.map,
+                        "key": hex(&d.key),
+                        "nic": d.nic.as_deref().map(hex),
+                        "reference": d.reference.as_deref().map(hex),
+                    })).collect::<Vec<_>>()
+                }),
+                "first": self.first.as_ref().map(first_json),
+            },
+            "throughput": {
+                "emulated_mpps": self.emulated_mpps(),
+                "reference_mpps": self.reference_mpps(),
+                "predicted_mpps": self.predicted_mpps(),
+                "line_rate_mpps": self.line_rate_mpps(),
+            },
+        })
+    }
+
+    /// The report for people. Ends with a newline.
+    pub fn to_text(&self, style: Style) -> String {
+        let mut t = String::new();
+        let _ = writeln!(
+            t,
+            "{} on {} ({})",
+            style.head(&self.program),
+            self.nic.name,
+            self.nic.summary
+        );
+        if let Some(image) = &self.image {
+            let _ = writeln!(
+                t,
+                "  image      {} {}, {} bytes, by backend {}",
+                image.instructions,
+                if image.instructions == 1 {
+                    "instruction"
+                } else {
+                    "instructions"
+                },
+                image.code.len(),
+                self.nic.backend
+            );
+        }
+        if self.packets > 0 {
+            self.replay_text(&mut t);
+        }
+        self.compare_text(&mut t, style);
+        self.decision_text(&mut t, style);
+        t
+    }
+
+    fn replay_text(&self, t: &mut String) {
+        let _ = writeln!(
+            t,
+            "  replayed   {} packets, {} bytes, {} {}, {} order",
+            self.packets,
+            self.bytes,
+            self.queues,
+            if self.queues == 1 { "queue" } else { "queues" },
+            self.order.name()
+        );
+        for reason in &self.order_reasons {
+            let _ = writeln!(
+                t,
+                "             queues share map {}: {} (insn {})",
+                reason.map, reason.what, reason.pc
+            );
+        }
+        for (verdict, count) in &self.verdicts {
+            let share = *count as f64 * 100.0 / self.packets as f64;
+            let _ = writeln!(t, "  {verdict:<15} {count:>10}  {share:>5.1} %");
+        }
+        for (why, count) in &self.not_run {
+            let _ = writeln!(t, "  not run    {count:>10}  {}", why.name());
+        }
+        let rate = |r: Option<f64>| r.map_or_else(|| "–".to_owned(), |r| format!("{r:.2}"));
+        let _ = writeln!(
+            t,
+            "  Mpps       NIC engine {} and reference {} on one core here; predicted {}, line rate {}",
+            rate(self.emulated_mpps()),
+            rate(self.reference_mpps()),
+            rate(self.predicted_mpps()),
+            rate(self.line_rate_mpps())
+        );
+    }
+
+    fn compare_text(&self, t: &mut String, style: Style) {
+        let Some(reference) = self.reference else {
+            return;
+        };
+        let maps = match &self.map_differences {
+            Some(d) if d.is_empty() => "maps equal".to_owned(),
+            Some(d) => format!("{} map elements differ", d.len()),
+            None => "maps not compared".to_owned(),
+        };
+        let mismatched = if self.mismatched == 0 {
+            "none differs".to_owned()
+        } else {
+            style.bad(&format!("{} differ", self.mismatched))
+        };
+        let _ = writeln!(
+            t,
+            "  compared   {} packets with {reference}: {mismatched}; {maps}",
+            self.compared
+        );
+        if let Some(first) = &self.first {
+            let _ = writeln!(
+                t,
+                "\n{} {} (queue {})",
+                style.bad("first difference: packet"),
+                first.packet,
+                first.queue
+            );
+            for difference in &first.differences {
+                difference_text(t, difference, style);
+            }
+            let _ = writeln!(
+                t,
+                "  the frame as it came in, {} bytes:",
+                first.original.len()
+            );
+            for (i, row) in first.original.chunks(16).enumerate() {
+                let bytes: Vec<String> = row.iter().map(|b| format!("{b:02x}")).collect();
+                let _ = writeln!(t, "  {:04x}  {}", i * 16, bytes.join(" "));
+            }
+        }
+        for d in self.map_differences.iter().flatten().take(8) {
+            let side = |v: &Option<Vec<u8>>| v.as_deref().map_or_else(|| "absent".to_owned(), hex);
+            let _ = writeln!(
+                t,
+                "  map {} key {}\n    nic        {}\n    reference  {}",
+                d.map,
+                hex(&d.key),
+                side(&d.nic),
+                side(&d.reference)
+            );
+        }
+    }
+
+    fn decision_text(&self, t: &mut String, style: Style) {
+        let outcome = match self.decision.outcome {
+            Verdict::Offload => style.good("offload"),
+            Verdict::Fallback => style.warn("fall back to the CPU"),
+            Verdict::Rejected => style.bad("rejected"),
+        };
+        let stage = self
+            .decision
+            .stage
+            .map(|s| format!(" ({} stage)", s.name()))
+            .unwrap_or_default();
+        let _ = writeln!(t, "{} {outcome}{stage}", style.head("decision:"));
+    }
+}
+
+fn mpps(packets: u64, time: std::time::Duration) -> Option<f64> {
+    let seconds = time.as_secs_f64();
+    (packets > 0 && seconds > 0.0).then(|| packets as f64 / seconds / 1e6)
+}
+
+fn first_json(first: &FirstMismatch) -> Value {
+    json!({
+        "packet": first.packet,
+        "queue": first.queue,
+        "original": hex(&first.original),
+        "differences": first.differences.iter().map(difference_json).collect::<Vec<_>>(),
+    })
+}
+
+fn difference_json(difference: &Difference) -> Value {
+    let (nic, reference) = match difference {
+        Difference::Trap { nic, reference } => {
+            (json!(trap(nic.as_ref())), json!(trap(reference.as_ref())))
+        }
+        Difference::Verdict { nic, reference } => (json!(nic.name()), json!(reference.name())),
+        Difference::ReturnCode { nic, reference } => (json!(nic), json!(reference)),
+        Difference::Redirect { nic, reference } => (json!(nic), json!(reference)),
+        Difference::Frame { nic, reference, .. } | Difference::Meta { nic, reference } => {
+            (json!(hex(nic)), json!(hex(reference)))
+        }
+        Difference::Events { nic, reference } => {
+            let bytes = |events: &[(bpf::run::EventKind, Vec<u8>)]| -> Vec<String> {
+                events.iter().map(|(_, bytes)| hex(bytes)).collect()
+            };
+            (json!(bytes(nic)), json!(bytes(reference)))
+        }
+    };
+    let mut value = json!({ "field": difference.field(), "nic": nic, "reference": reference });
+    if let Difference::Frame { first, .. } = difference {
+        value["first_byte"] = json!(first);
+    }
+    value
+}
+
+fn trap(trap: Option<&Trap>) -> Option<String> {
+    trap.map(|t| {
+        let at = t.pc.map(|pc| format!(" at insn {pc}")).unwrap_or_default();
+        format!("{}{at}", t.cause)
+    })
+}
+
+fn difference_text(t: &mut String, difference: &Difference, style: Style) {
+    let field = difference.field();
+    let mut pair = |nic: String, reference: String| {
+        let _ = writeln!(
+            t,
+            "  {field:<10} nic {}, reference {reference}",
+            style.bad(&nic)
+        );
+    };
+    let target = |r: &Option<RedirectTarget>| match r {
+        None => "none".to_owned(),
+        Some(RedirectTarget::Ifindex { ifindex }) => format!("ifindex {ifindex}"),
+        Some(RedirectTarget::Map { map, key }) => format!("map {map} key {key}"),
+        Some(RedirectTarget::All { map, .. }) => format!("every port of map {map}"),
+    };
+    match difference {
+        Difference::Trap { nic, reference } => {
+            let side =
+                |side: &Option<Trap>| trap(side.as_ref()).unwrap_or_else(|| "no trap".to_owned());
+            pair(side(nic), side(reference));
+        }
+        Difference::Verdict { nic, reference } => {
+            pair(nic.name().to_owned(), reference.name().to_owned());
+        }
+        Difference::ReturnCode { nic, reference } => {
+            pair(format!("{nic:#x}"), format!("{reference:#x}"));
+        }
+        Difference::Redirect { nic, reference } => pair(target(nic), target(reference)),
+        Difference::Meta { nic, reference } => pair(hex(nic), hex(reference)),
+        Difference::Frame {
+            first,
+            nic,
+            reference,
+        } => {
+            pair(
+                format!("{} bytes", nic.len()),
+                format!("{} bytes", reference.len()),
+            );
+            let _ = writeln!(t, "  first differing byte: {first}");
+            t.push_str(&hexdump_difference(nic, reference, style));
+        }
+        Difference::Events { nic, reference } => {
+            pair(
+                format!("{} events", nic.len()),
+                format!("{} events", reference.len()),
+            );
+            for (i, side) in [("nic", nic), ("reference", reference)] {
+                for (kind, bytes) in side {
+                    let _ = writeln!(t, "    {i:<10} {kind:?} {}", hex(bytes));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,797 @@
+//! [`Testbed`]: a NIC and a CPU reference side by side, fed with frames.
+//!
+//! A testbed is a running thing: [`load`](Testbed::load) takes a program as far as it gets,
+//! [`feed`](Testbed::feed) runs frames through NIC and reference and compares every outcome,
+//! maps can be read and changed in between on both sides at once, and
+//! [`finish`](Testbed::finish) yields the [`Report`]. `nicbed run` is a loop over it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bpf::finding::{Finding, Severity, Stage};
+use bpf::map::{MapDef, MapId, MapSet, MapType, Placement, SlotValue};
+use bpf::run::{Arrival, Environment, XDP_HEADROOM, XDP_MAX_LINEAR, XDP_MIN_FRAME};
+use bpf::{Hook, Program, ProgramSet};
+use caps::Caps;
+use cpu_reference::{Reference, Runner, Setup, Unsupported};
+use isa::ebpf::{CallTarget, Insn};
+use jit_backends::Loaded;
+use nic_model::{LoadError, Nic, ProgramId};
+use pcaps::rss::{DEFAULT_KEY, Rss};
+use verifier::Verified;
+
+use crate::decide::{Decision, Verdict};
+use crate::error::Error;
+use crate::mapdiff::{self, MapDifference};
+use crate::pipeline::{self, Assessment};
+use crate::replay::chunk::Chunk;
+use crate::replay::lanes::{Lanes, Processed, Room, Spent};
+use crate::replay::order::{self, Order, OrderReason};
+use crate::report::run::{FirstMismatch, NotRun, Report};
+use crate::seeds::Seeds;
+
+/// Ids of the helpers that move a packet's ends.
+const ADJUST_HEAD: u32 = 44;
+const ADJUST_META: u32 = 54;
+const ADJUST_TAIL: u32 = 65;
+
+/// What outcomes are compared with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReferenceChoice {
+    /// Our checked interpreter, and where the crate rbpf can run the program a second opinion by
+    /// it on a sample.
+    #[default]
+    Auto,
+    /// Our checked interpreter.
+    Interp,
+    /// The crate rbpf.
+    Rbpf,
+    /// The Linux kernel of this machine.
+    Kernel,
+    /// Nothing is compared.
+    None,
+}
+
+/// How a testbed is set up.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Receive queues; the profile's default if `None`.
+    pub queues: Option<u32>,
+    /// Force an order between queues; by default arrival order where the facts say that it can
+    /// matter.
+    pub order: Option<Order>,
+    /// Threads; 0 takes all cores. No answer depends on it.
+    pub threads: usize,
+    /// What outcomes are compared with.
+    pub reference: ReferenceChoice,
+    /// Ports, routes, seed.
+    pub environment: Environment,
+}
+
+/// A frame as it comes in.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameIn<'a> {
+    /// Arrival in nanoseconds since the epoch. An earlier time than the frame's before is
+    /// raised to that.
+    pub arrival_ns: u64,
+    /// Port it comes in on (ifindex, from 1).
+    pub port: u32,
+    /// Its bytes, from the Ethernet header.
+    pub bytes: &'a [u8],
+}
+
+/// Looks at every packet, in arrival order.
+pub type Sink<'a> = dyn FnMut(&Processed<'_>) -> Result<(), Error> + 'a;
+
+/// A program that runs.
+struct Running {
+    programs: Vec<Arc<Verified>>,
+    maps: Arc<[MapDef]>,
+    nic: Nic,
+    reference: Option<Box<dyn Reference>>,
+    lanes: Lanes,
+    reasons: Vec<OrderReason>,
+    hook: Hook,
+}
+
+/// A NIC and a reference, side by side.
+pub struct Testbed {
+    caps: Arc<Caps>,
+    settings: Settings,
+    environment: Arc<Environment>,
+    queues: u32,
+    /// Shortest and longest frame that programs see.
+    frame_bytes: (usize, usize),
+    rss: Rss,
+    assessments: Vec<Assessment>,
+    decision: Decision,
+    running: Option<Running>,
+    attached: Vec<u32>,
+    chunk: Chunk,
+    next_packet: u64,
+    last_ns: u64,
+    counts: Counts,
+}
+
+impl std::fmt::Debug for Testbed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Testbed")
+            .field("nic", &self.caps.name)
+            .field("decision", &self.decision.outcome)
+            .field("packets", &self.next_packet)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    packets: u64,
+    bytes: u64,
+    verdicts: BTreeMap<&'static str, u64>,
+    not_run: BTreeMap<NotRun, u64>,
+    compared: u64,
+    mismatched: u64,
+    first: Option<FirstMismatch>,
+    cycles: u64,
+    cycle_packets: u64,
+    spent: Spent,
+}
+
+impl Testbed {
+    /// A testbed of this NIC.
+    ///
+    /// # Errors
+    /// If the NIC has fewer queues than asked for.
+    pub fn new(caps: Arc<Caps>, settings: Settings) -> Result<Testbed, Error> {
+        let model = caps.model();
+        let most = model.queues_max;
+        let queues = settings.queues.unwrap_or(model.queues_default);
+        if queues == 0 || queues > most {
+            return Err(Error::usage(format!(
+                "{} has 1 to {most} queues, not {queues}",
+                caps.name
+            ))
+            .help("choose another --queues, or raise the limit with --set model.queues_max=N"));
+        }
+        let mut environment = settings.environment.clone();
+        if environment.ports.is_empty() {
+            environment.ports = vec![1];
+        }
+        let packet = caps.packet();
+        let bytes =
+            |bound: caps::Bound, otherwise: usize| bound.known().map_or(otherwise, |n| n as usize);
+        Ok(Testbed {
+            frame_bytes: (
+                bytes(packet.frame_min, XDP_MIN_FRAME),
+                bytes(packet.frame_max, XDP_MAX_LINEAR),
+            ),
+            rss: Rss::new(&DEFAULT_KEY, queues),
+            caps,
+            attached: environment.ports.clone(),
+            environment: Arc::new(environment),
+            settings,
+            queues,
+            assessments: Vec::new(),
+            decision: Decision::from_findings(Vec::new()),
+            running: None,
+            chunk: Chunk::new(),
+            next_packet: 0,
+            last_ns: 0,
+            counts: Counts::default(),
+        })
+    }
+
+    /// Takes `entry`, and every program that filled prog_array slots reach, through verify,
+    /// check, translate and load. The NIC runs it if the decision is to offload; everything
+    /// else is told by the decision's findings.
+    ///
+    /// # Errors
+    /// If there is no such program, or the reference chosen cannot take it.
+    pub fn load(&mut self, set: &ProgramSet, entry: &str) -> Result<&Decision, Error> {
+        self.load_with(set, entry, None)
+    }
+
+    /// As [`Testbed::load`], with the maps seeded. Programs that the seeds put into prog_array
+    /// slots are loaded too.
+    ///
+    /// # Errors
+    /// As [`Testbed::load`]; and if the seeds do not fit the maps.
+    pub fn load_with(
+        &mut self,
+        set: &ProgramSet,
+        entry: &str,
+        seeds: Option<&Seeds>,
+    ) -> Result<&Decision, Error> {
+        self.running = None;
+        let programs = together(set, entry, seeds)?;
+        let loaded = Loaded::default();
+        self.assessments = programs
+            .iter()
+            .map(|p| pipeline::assess(p, &self.caps, &loaded))
+            .collect();
+        self.decision = Decision::worst(self.assessments.iter().map(|a| a.decision.clone()));
+        if self.decision.outcome == Verdict::Offload {
+            match self.start(&programs) {
+                Ok(running) => {
+                    self.running = Some(running);
+                    if let Some(seeds) = seeds {
+                        self.apply(seeds)?;
+                    }
+                }
+                Err(StartError::Load(finding)) => {
+                    self.decision =
+                        std::mem::replace(&mut self.decision, Decision::from_findings(Vec::new()))
+                            .and([*finding]);
+                }
+                Err(StartError::Stop(error)) => return Err(error),
+            }
+        }
+        Ok(&self.decision)
+    }
+
+    /// Puts another program in place of the running one. Maps of the same name and definition
+    /// keep their contents, on both sides.
+    ///
+    /// # Errors
+    /// As [`Testbed::load`].
+    pub fn replace(&mut self, set: &ProgramSet, entry: &str) -> Result<&Decision, Error> {
+        let before = self.running.take();
+        self.load(set, entry)?;
+        if let (Some(before), Some(now)) = (before, &self.running) {
+            self.counts.add_spent(before.lanes.spent());
+            carry_over(&before.maps, before.nic.maps(), &now.maps, now.nic.maps());
+            if let (Some(old), Some(new)) = (&before.reference, &now.reference) {
+                carry_over(&before.maps, old.maps(), &now.maps, new.maps());
+            }
+        }
+        Ok(&self.decision)
+    }
+
+    /// Attaches the program to these ports alone; it is attached to all at first. Frames of
+    /// other ports are counted as not run.
+    pub fn attach(&mut self, ports: &[u32]) {
+        self.attached = ports.to_vec();
+    }
+
+    /// The decision so far.
+    pub fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
+    /// The programs taken, the entry first, and how far each got.
+    pub fn assessments(&self) -> &[Assessment] {
+        &self.assessments
+    }
+
+    /// Whether a program runs on the NIC.
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// The NIC's maps, by index in the program's map list.
+    pub fn nic_maps(&self) -> Option<&MapSet> {
+        self.running.as_ref().map(|r| r.nic.maps())
+    }
+
+    /// The reference's maps.
+    pub fn reference_maps(&self) -> Option<&MapSet> {
+        self.running.as_ref()?.reference.as_ref().map(|r| r.maps())
+    }
+
+    /// Applies a change to the maps of both sides: an update, a deletion, seeds.
+    ///
+    /// # Errors
+    /// The first error of `change`.
+    pub fn change_maps<E>(
+        &mut self,
+        mut change: impl FnMut(&MapSet) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if let Some(running) = &self.running {
+            change(running.nic.maps())?;
+            if let Some(reference) = &running.reference {
+                change(reference.maps())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies seeds to the maps of both sides.
+    ///
+    /// # Errors
+    /// If they do not fit the maps; the error names file, map and entry.
+    pub fn apply(&mut self, seeds: &Seeds) -> Result<(), Error> {
+        let Some(running) = &self.running else {
+            return Ok(());
+        };
+        let id = |name: &str| self.program_id(name);
+        seeds.apply(running.nic.maps(), &running.maps, &id)?;
+        if let Some(reference) = &running.reference {
+            seeds.apply(reference.maps(), &running.maps, &id)?;
+        }
+        Ok(())
+    }
+
+    /// The id that a prog_array slot holds for a program of this name.
+    pub fn program_id(&self, name: &str) -> Option<u32> {
+        self.assessments
+            .iter()
+            .position(|a| a.program.name == name)
+            .map(|i| i as u32)
+    }
+
+    /// Feeds frames; `sink` looks at every packet in arrival order. Nothing happens if no
+    /// program runs.
+    ///
+    /// # Errors
+    /// The first error of `sink`.
+    pub fn feed<'f>(
+        &mut self,
+        frames: impl IntoIterator<Item = FrameIn<'f>>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Error> {
+        for frame in frames {
+            self.push(frame);
+            if self.chunk.is_full() {
+                self.flush(sink)?;
+            }
+        }
+        self.flush(sink)
+    }
+
+    /// Adds a frame to the current chunk. Returns whether the chunk is full: then
+    /// [`Testbed::flush`] it.
+    pub fn push(&mut self, frame: FrameIn<'_>) -> bool {
+        let number = self.next_packet;
+        self.next_packet += 1;
+        self.last_ns = self.last_ns.max(frame.arrival_ns);
+        if self.running.is_none() {
+            return false;
+        }
+        self.counts.packets += 1;
+        self.counts.bytes += frame.bytes.len() as u64;
+        if let Some(why) = self.not_run(&frame) {
+            *self.counts.not_run.entry(why).or_default() += 1;
+            return false;
+        }
+        let arrival = Arrival {
+            number,
+            arrival_ns: self.last_ns,
+            port: frame.port,
+            queue: self.rss.queue(frame.bytes),
+        };
+        self.chunk.push(arrival, frame.bytes);
+        self.chunk.is_full()
+    }
+
+    fn not_run(&self, frame: &FrameIn<'_>) -> Option<NotRun> {
+        if frame.bytes.len() < self.frame_bytes.0 {
+            Some(NotRun::TooShort)
+        } else if frame.bytes.len() > self.frame_bytes.1 {
+            Some(NotRun::TooLong)
+        } else if !self.attached.contains(&frame.port) {
+            Some(NotRun::NotAttached)
+        } else {
+            None
+        }
+    }
+
+    /// Processes the frames pushed so far.
+    ///
+    /// # Errors
+    /// The first error of `sink`.
+    pub fn flush(&mut self, sink: &mut Sink<'_>) -> Result<(), Error> {
+        let Some(running) = &mut self.running else {
+            return Ok(());
+        };
+        if self.chunk.is_empty() {
+            return Ok(());
+        }
+        let counts = &mut self.counts;
+        let result = running.lanes.process(&self.chunk, |packet| {
+            counts.note(packet);
+            sink(packet)
+        });
+        self.chunk.clear();
+        result
+    }
+
+    /// Ends the run: compares the maps of both sides, and tells everything.
+    ///
+    /// # Errors
+    /// If frames are left that `sink`-less flushing cannot process.
+    pub fn finish(mut self) -> Result<Report, Error> {
+        self.flush(&mut |_| Ok(()))?;
+        let mut map_differences: Option<Vec<MapDifference>> = None;
+        let mut image = None;
+        let mut spent = self.counts.spent;
+        let mut decision = self.decision;
+        let (mut order, mut reasons, mut reference) = (Order::PerQueue, Vec::new(), None);
+        if let Some(running) = &self.running {
+            order = running.lanes.order();
+            reasons.clone_from(&running.reasons);
+            let now = running.lanes.spent();
+            spent.nic += now.nic;
+            spent.reference += now.reference;
+            if let Some(r) = &running.reference {
+                reference = Some(r.name());
+                map_differences = Some(mapdiff::compare(
+                    &running.maps,
+                    running.nic.maps(),
+                    r.maps(),
+                ));
+            }
+        }
+        if let Some(first) = self.assessments.first() {
+            image = first.image.clone();
+        }
+        let mut behaviour = Vec::new();
+        if self.counts.mismatched > 0 {
+            behaviour.push(self.counts.mismatch_finding());
+        }
+        if let Some(difference) = map_differences.as_ref().and_then(|d| d.first()) {
+            behaviour.push(difference.finding());
+        }
+        decision = decision.and(behaviour);
+        let ran = self.running.as_ref();
+        let _ = ran.map(|r| (&r.programs, &r.hook));
+        Ok(Report {
+            program: self
+                .assessments
+                .first()
+                .map(|a| a.program.name.clone())
+                .unwrap_or_default(),
+            nic: Arc::clone(&self.caps),
+            decision,
+            image,
+            queues: self.queues,
+            threads: threads(self.settings.threads),
+            order,
+            order_reasons: reasons,
+            packets: self.counts.packets,
+            bytes: self.counts.bytes,
+            verdicts: self.counts.verdicts,
+            not_run: self.counts.not_run,
+            reference,
+            compared: self.counts.compared,
+            mismatched: self.counts.mismatched,
+            first: self.counts.first,
+            map_differences,
+            cycles: (self.counts.cycle_packets > 0)
+                .then(|| self.counts.cycles as f64 / self.counts.cycle_packets as f64),
+            spent,
+        })
+    }
+
+    fn start(&self, programs: &[Arc<Program>]) -> Result<Running, StartError> {
+        let Some(entry) = programs.first() else {
+            return Err(StartError::Stop(Error::usage("no program to load")));
+        };
+        let mut nic = Nic::new(
+            Arc::clone(&self.caps),
+            Arc::clone(&self.environment),
+            self.queues,
+        );
+        let load_error = |e: &LoadError| StartError::Load(Box::new(load_finding(e, &self.caps)));
+        nic.create_maps(&entry.maps).map_err(|e| load_error(&e))?;
+        let ids: Vec<MapId> = (0..entry.maps.len()).collect();
+        for assessment in &self.assessments {
+            let Some(image) = &assessment.image else {
+                continue;
+            };
+            load_image(&mut nic, image, &assessment.program.hook, &ids)
+                .map_err(|e| load_error(&e))?;
+        }
+        fill_slots(nic.maps(), &entry.maps, programs).map_err(StartError::Stop)?;
+        let reference = self.reference(programs)?;
+        if let Some(reference) = &reference {
+            fill_slots(reference.maps(), &entry.maps, programs).map_err(StartError::Stop)?;
+        }
+        let verified: Vec<Arc<Verified>> = self
+            .assessments
+            .iter()
+            .filter_map(|a| a.verified.clone())
+            .collect();
+        let reasons = order::reasons(&verified.iter().map(Arc::as_ref).collect::<Vec<_>>());
+        let order = self
+            .settings
+            .order
+            .unwrap_or(if reasons.is_empty() || self.queues == 1 {
+                Order::PerQueue
+            } else {
+                Order::Arrival
+            });
+        let room = self.room(programs);
+        let pool = pool(self.settings.threads).map_err(StartError::Stop)?;
+        let runner = || -> Option<Box<dyn Runner>> { reference.as_ref().map(|r| r.runner()) };
+        let first = ProgramId(0);
+        let hook = entry.hook.clone();
+        let lanes = match order {
+            Order::PerQueue => {
+                Lanes::per_queue(nic.queues(first), &runner, hook.clone(), room, pool)
+            }
+            Order::Arrival => {
+                let all = nic.arrival_order(first).ok_or_else(|| {
+                    StartError::Stop(Error::input("the NIC lost its program while loading"))
+                })?;
+                Lanes::arrival(all, runner(), hook.clone(), room, pool)
+            }
+        };
+        Ok(Running {
+            programs: verified,
+            maps: Arc::clone(&entry.maps),
+            nic,
+            reference,
+            lanes,
+            reasons,
+            hook,
+        })
+    }
+
+    /// Room that the programs can use around a frame: none where they neither move the head nor
+    /// grow the tail, so that nothing is cleared for nothing.
+    fn room(&self, programs: &[Arc<Program>]) -> Room {
+        let calls = |ids: &[u32]| {
+            programs
+                .iter()
+                .flat_map(|p| p.insns.iter())
+                .any(|insn| matches!(insn, Insn::Call(CallTarget::Helper(id)) if ids.contains(id)))
+        };
+        let packet = self.caps.packet();
+        let headroom = packet.headroom.known().map_or(XDP_HEADROOM, |n| n as usize);
+        let tailroom = packet.tailroom.known().map_or(usize::MAX, |n| n as usize);
+        Room {
+            headroom: if calls(&[ADJUST_HEAD, ADJUST_META]) {
+                headroom
+            } else {
+                0
+            },
+            tailroom: if calls(&[ADJUST_TAIL]) { tailroom } else { 0 },
+            longest: self.frame_bytes.1,
+        }
+    }
+
+    fn reference(
+        &self,
+        programs: &[Arc<Program>],
+    ) -> Result<Option<Box<dyn Reference>>, StartError> {
+        let Some(entry) = programs.first() else {
+            return Ok(None);
+        };
+        let setup = || -> Result<Setup, StartError> {
+            let maps = MapSet::for_program_set(&entry.maps, self.queues, Placement::Private)
+                .map_err(|e| StartError::Stop(Error::input(e.to_string())))?;
+            Ok(Setup {
+                programs: programs.to_vec(),
+                maps,
+                environment: Arc::clone(&self.environment),
+            })
+        };
+        let stop = |e: &Unsupported| StartError::Stop(unsupported(e));
+        Ok(match self.settings.reference {
+            ReferenceChoice::None => None,
+            ReferenceChoice::Auto | ReferenceChoice::Interp => Some(Box::new(
+                cpu_reference::Interp::new(setup()?).map_err(|e| stop(&e))?,
+            )),
+            ReferenceChoice::Rbpf | ReferenceChoice::Kernel => {
+                return Err(StartError::Stop(Error::environment(
+                    "this reference is not built yet",
+                )));
+            }
+        })
+    }
+}
+
+impl Counts {
+    fn note(&mut self, packet: &Processed<'_>) {
+        *self.verdicts.entry(packet.nic.verdict.name()).or_default() += 1;
+        if packet.nic.cost.cycles > 0 {
+            self.cycles += packet.nic.cost.cycles;
+            self.cycle_packets += 1;
+        }
+        if packet.reference.is_some() {
+            self.compared += 1;
+        }
+        if !packet.differences.is_empty() {
+            self.mismatched += 1;
+            if self.first.is_none() {
+                self.first = Some(FirstMismatch {
+                    packet: packet.nic.packet,
+                    queue: packet.queue,
+                    original: packet.original.to_vec(),
+                    differences: packet.differences.to_vec(),
+                });
+            }
+        }
+    }
+
+    fn add_spent(&mut self, spent: Spent) {
+        self.spent.nic += spent.nic;
+        self.spent.reference += spent.reference;
+    }
+
+    fn mismatch_finding(&self) -> Finding {
+        let (packet, field) = self
+            .first
+            .as_ref()
+            .map_or((0, "outcome"), |f| (f.packet, f.differences[0].field()));
+        Finding::error(
+            "behaviour/mismatch",
+            Stage::Behaviour,
+            field,
+            format!(
+                "{} of {} packets differ from the reference, first packet {packet} in {field}",
+                self.mismatched, self.compared
+            ),
+        )
+        .why("the NIC must do what the CPU does, for every packet")
+        .help("the first difference is shown in full; --outcomes FILE writes every outcome")
+    }
+}
+
+enum StartError {
+    Load(Box<Finding>),
+    Stop(Error),
+}
+
+/// The entry and every program that filled slots of prog_arrays reach, the entry first.
+fn together(
+    set: &ProgramSet,
+    entry: &str,
+    seeds: Option<&Seeds>,
+) -> Result<Vec<Arc<Program>>, Error> {
+    let first = set.find(entry).ok_or_else(|| {
+        Error::usage(format!("{} has no program {entry}", set.object)).help(format!(
+            "programs: {}",
+            set.programs
+                .iter()
+                .map(|p| p.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        ))
+    })?;
+    let mut programs = vec![Arc::new(first.clone())];
+    let own = set
+        .maps
+        .iter()
+        .filter(|d| d.kind == MapType::ProgArray)
+        .flat_map(|d| &d.slots);
+    let names = own.filter_map(|slot| match &slot.value {
+        SlotValue::Program(name) => Some(name.clone()),
+        SlotValue::Map(_) => None,
+    });
+    for name in names.chain(seeds.map(Seeds::programs).unwrap_or_default()) {
+        if let Some(program) = set.find(&name)
+            && programs.iter().all(|p| p.name != program.name)
+        {
+            programs.push(Arc::new(program.clone()));
+        }
+    }
+    Ok(programs)
+}
+
+/// Puts the programs into the prog_array slots that the object fills.
+fn fill_slots(maps: &MapSet, defs: &[MapDef], programs: &[Arc<Program>]) -> Result<(), Error> {
+    for (id, def) in defs
+        .iter()
+        .enumerate()
+        .filter(|(_, d)| d.kind == MapType::ProgArray)
+    {
+        for slot in &def.slots {
+            let SlotValue::Program(name) = &slot.value else {
+                continue;
+            };
+            let Some(program) = programs.iter().position(|p| p.name == *name) else {
+                continue;
+            };
+            let Some(map) = maps.get(id) else { continue };
+            map.host_update(
+                &slot.index.to_le_bytes(),
+                &(program as u32).to_le_bytes(),
+                0,
+            )
+            .map_err(|e| {
+                Error::input(format!(
+                    "map {}: slot {} cannot hold program {name}: {e}",
+                    def.name, slot.index
+                ))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies the contents of maps that both programs define alike.
+fn carry_over(old_defs: &[MapDef], old: &MapSet, new_defs: &[MapDef], new: &MapSet) {
+    for (id, def) in new_defs.iter().enumerate() {
+        let Some(from) = old_defs.iter().position(|d| {
+            d.name == def.name
+                && d.kind == def.kind
+                && d.key_size == def.key_size
+                && d.value_size == def.value_size
+                && d.max_entries == def.max_entries
+                && d.flags == def.flags
+        }) else {
+            continue;
+        };
+        if def.kind == MapType::ProgArray {
+            continue;
+        }
+        if let (Some(from), Some(to)) = (old.get(from), new.get(id)) {
+            let _ = to.memory().copy_from(from.memory());
+        }
+    }
+}
+
+/// Loads an image. Code that this process's own backends made is vouched for.
+fn load_image(
+    nic: &mut Nic,
+    image: &isa::Image,
+    hook: &Hook,
+    maps: &[MapId],
+) -> Result<ProgramId, LoadError> {
+    nic.load(image, hook, maps)
+}
+
+fn load_finding(error: &LoadError, caps: &Caps) -> Finding {
+    let (rule, help) = match error {
+        LoadError::NoEngine { .. } => (
+            "load/no-engine",
+            "choose a NIC whose instruction set has an engine on this machine: nicbed nic list",
+        ),
+        LoadError::TooLarge { .. } => ("image/too-long", "make the program shorter"),
+        LoadError::Map(_) => ("load/map", "make the map smaller, or use another type"),
+        _ => (
+            "load/image",
+            "this is a fault of the backend: please report it",
+        ),
+    };
+    Finding::new(
+        rule,
+        Severity::Error,
+        Stage::Load,
+        caps.name.clone(),
+        error.to_string(),
+    )
+    .why(format!("{} does not load it", caps.name))
+    .help(help)
+}
+
+fn unsupported(error: &Unsupported) -> Error {
+    match error {
+        Unsupported::Program { finding } => {
+            let at = finding
+                .pc
+                .map(|pc| format!(" (insn {pc})"))
+                .unwrap_or_default();
+            Error::usage(format!(
+                "the reference cannot take the program{at}: {}",
+                finding.message
+            ))
+            .help("choose another --reference; interp takes every program")
+        }
+        Unsupported::Environment { needs, reason } => {
+            Error::environment(format!("this needs {needs}: {reason}"))
+                .help("run as root with BPF, or choose --reference interp")
+        }
+    }
+}
+
+/// How many threads a setting means.
+pub fn threads(setting: usize) -> usize {
+    match setting {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        n => n,
+    }
+}
+
+fn pool(setting: usize) -> Result<Option<rayon::ThreadPool>, Error> {
+    let threads = threads(setting);
+    if threads == 1 {
+        return Ok(None);
+    }
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map(Some)
+        .map_err(|e| Error::environment(format!("{threads} threads cannot be started: {e}")))
+}
