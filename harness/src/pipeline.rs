@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bpf::Program;
 use bpf::finding::{Finding, Stage};
-use caps::Caps;
+use caps::{Caps, Usage};
 use isa::Image;
 use jit_backends::Loaded;
 use verifier::{Options, Rejection, Verified};
@@ -26,7 +26,7 @@ pub struct Assessment {
     /// What was proved, if the verifier accepted it.
     pub verified: Option<Arc<Verified>>,
     /// What it needs, if the verifier accepted it.
-    pub usage: Option<()>,
+    pub usage: Option<Usage>,
     /// Its image, if it was translated.
     pub image: Option<Arc<Image>>,
 }
@@ -67,6 +67,7 @@ pub fn assess(program: &Arc<Program>, nic: &Arc<Caps>, loaded: &Loaded) -> Asses
         }
     };
     let mut findings = caps::check(&verified, nic);
+    assessment.usage = Some(caps::usage(&verified));
     assessment.verified = Some(Arc::clone(&verified));
     if findings.iter().any(Finding::is_error) {
         assessment.decision = Decision::from_findings(findings);

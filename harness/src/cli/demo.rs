@@ -48,7 +48,7 @@ const LIFTED: [&str; 5] = [
     "map.flags=all",
     "map.entries=unlimited",
     "map.direct_values=true",
-    "queues_default=1",
+    "model.queues_default=1",
 ];
 
 pub(super) fn run(output: &mut Output) -> Result<Status, Error> {
