@@ -77,8 +77,8 @@ fn threads_on_one_hash_map_lose_nothing() {
                         let at = m.lookup(&key, t as u32).unwrap();
                         assert_eq!(m.memory().load(at.0, 8), Some(round + i));
                         if round % 2 == 1 {
-                            m.delete(&key).unwrap();
-                            assert_eq!(m.delete(&key), Err(Errno::Enoent));
+                            m.delete(&key, t as u32).unwrap();
+                            assert_eq!(m.delete(&key, t as u32), Err(Errno::Enoent));
                         }
                     }
                 }

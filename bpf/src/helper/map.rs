@@ -74,7 +74,11 @@ pub(super) fn lookup<M: Machine>(machine: &mut M, args: [u64; 5]) -> Result<u64,
 
 /// `bpf_map_lookup_percpu_elem(map, key, cpu)`.
 pub(super) fn lookup_percpu<M: Machine>(machine: &mut M, args: [u64; 5]) -> Result<u64, TrapCause> {
-    lookup_on(machine, args, args[2] as u32)
+    let cpu = args[2] as u32;
+    if cpu != machine.cpu() {
+        map_of(machine, args[0])?.1.note_conflict();
+    }
+    lookup_on(machine, args, cpu)
 }
 
 #[inline]
@@ -110,14 +114,14 @@ pub(super) fn update<M: Machine>(machine: &mut M, args: [u64; 5]) -> Result<u64,
 pub(super) fn delete<M: Machine>(machine: &mut M, args: [u64; 5]) -> Result<u64, TrapCause> {
     let (_, map) = map_of(machine, args[0])?;
     let key = Copied::new(machine, args[1], map.def().key_size as usize)?;
-    Ok(to_r0(map.delete(key.bytes())))
+    Ok(to_r0(map.delete(key.bytes(), machine.cpu())))
 }
 
 /// `bpf_map_push_elem(map, value, flags)`.
 pub(super) fn push<M: Machine>(machine: &mut M, args: [u64; 5]) -> Result<u64, TrapCause> {
     let (_, map) = map_of(machine, args[0])?;
     let value = Copied::new(machine, args[1], map.def().value_size as usize)?;
-    Ok(to_r0(map.push(value.bytes(), args[2])))
+    Ok(to_r0(map.push(value.bytes(), args[2], machine.cpu())))
 }
 
 /// `bpf_map_pop_elem(map, value)`, and without `remove` `bpf_map_peek_elem`. An empty map makes
@@ -130,9 +134,9 @@ pub(super) fn take<M: Machine>(
     let (_, map) = map_of(machine, args[0])?;
     let mut value = vec![0; map.def().value_size as usize];
     let result = if remove {
-        map.pop(&mut value)
+        map.pop(&mut value, machine.cpu())
     } else {
-        map.peek(&mut value)
+        map.peek(&mut value, machine.cpu())
     };
     machine.write(args[1], &value)?;
     Ok(to_r0(result))

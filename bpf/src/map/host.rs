@@ -87,6 +87,7 @@ impl Map {
                     cpu: 0,
                     all: true,
                     full: Errno::E2big,
+                    watch: None,
                 };
                 table.update(self.memory(), key, update).map(|_| ())
             }
@@ -95,9 +96,9 @@ impl Map {
             }
             (Layout::Array(_), _) => {
                 UpdateFlags::new(flags)?;
-                self.update(key, value, flags, 0)
+                self.update_by(key, value, flags, 0, None)
             }
-            _ => self.update(key, value, flags, 0),
+            _ => self.update_by(key, value, flags, 0, None),
         }
     }
 
@@ -106,7 +107,7 @@ impl Map {
     /// # Errors
     /// As Linux: ENOENT; EINVAL or E2BIG for an index outside and for types whose elements stay.
     pub fn host_delete(&self, key: &[u8]) -> Result<(), Errno> {
-        self.delete(key)
+        self.delete_by(key, 0, None)
     }
 
     /// Looks a value up and takes it away (`BPF_MAP_LOOKUP_AND_DELETE_ELEM`).
@@ -125,7 +126,7 @@ impl Map {
                 MapType::Hash | MapType::PercpuHash | MapType::LruHash | MapType::LruPercpuHash,
             ) => {
                 let value = self.element(key).ok_or(Errno::Enoent)?;
-                self.delete(key)?;
+                self.delete_by(key, 0, None)?;
                 Ok(value)
             }
             _ => Err(Errno::Enotsupp),
@@ -190,6 +191,7 @@ fn devmap_hash_update(
         cpu: 0,
         all: false,
         full: Errno::E2big,
+        watch: None,
     };
     table.update(map.memory(), key, update).map(|_| ())
 }

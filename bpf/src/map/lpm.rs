@@ -121,6 +121,7 @@ impl Lpm {
             cpu,
             all: false,
             full: Errno::Enospc,
+            watch: None,
         };
         let new = self
             .table
@@ -136,7 +137,8 @@ impl Lpm {
     /// Takes exactly this prefix away.
     pub(super) fn delete(&self, memory: &Memory, key: &[u8]) -> Result<(), Errno> {
         let bits = self.bits(key).ok_or(Errno::Einval)?;
-        self.table.delete(memory, Cut::new(key, bits).key())?;
+        self.table
+            .delete(memory, Cut::new(key, bits).key(), 0, None)?;
         memory
             .word(self.counts + 4 * bits as usize)
             .fetch_sub(1, Relaxed);

@@ -25,6 +25,7 @@ mod seqlock;
 mod set;
 mod slots;
 mod table;
+pub mod watch;
 
 pub use array::ArrayLayout;
 pub use def::{DataSection, InitialSlot, MapDef, MapType, SlotValue};

@@ -7,7 +7,10 @@ use super::ring::Ring;
 use super::seqlock;
 use super::slots::Slots;
 use super::table::{Table, TableShape, Update};
+use super::watch::{QUEUE_MASK, Watch, WatchShape};
 use super::{Errno, MapDef, MapType, Memory};
+
+use std::sync::OnceLock;
 
 /// Bytes before the first structure in every map's memory: version and counters.
 pub(super) const HEADER: usize = 64;
@@ -140,6 +143,7 @@ pub struct Map {
     cpus: u32,
     memory: Memory,
     pub(super) layout: Layout,
+    watch: OnceLock<Watch>,
 }
 
 impl Map {
@@ -235,6 +239,7 @@ impl Map {
             cpus,
             memory,
             layout,
+            watch: OnceLock::new(),
         };
         if let (Some(initial), Layout::Array(array)) = (&def.initial, map.layout) {
             let size = initial.len().min(def.value_size as usize);
@@ -277,11 +282,32 @@ impl Map {
     #[inline]
     pub fn lookup(&self, key: &[u8], cpu: u32) -> Option<ValueAt> {
         match &self.layout {
-            Layout::Array(array) => array.at(index_of(key)?, cpu),
-            Layout::Table(table) => table.lookup(&self.memory, key, cpu),
-            Layout::Lpm(lpm) => lpm.lookup(&self.memory, key),
+            Layout::Array(array) => {
+                let index = index_of(key)?;
+                let at = array.at(index, cpu)?;
+                if let Some(watch) = self.watch.get()
+                    && array.cpu_stride == 0
+                {
+                    watch.touch(index, cpu, watch.lookups_write());
+                }
+                Some(at)
+            }
+            Layout::Table(table) => table.lookup(&self.memory, key, cpu, self.watch.get()),
+            Layout::Lpm(lpm) => {
+                if let Some(watch) = self.watch.get() {
+                    watch.touch(0, cpu, watch.lookups_write());
+                }
+                lpm.lookup(&self.memory, key)
+            }
             Layout::Slots(slots) => slots.get(&self.memory, index_of(key)?),
             Layout::Fifo(_) | Layout::Ring(_) => None,
+        }
+    }
+
+    /// Marks the whole of a map that has one cell, if it is watched.
+    fn touch_whole(&self, cpu: u32, write: bool) {
+        if let Some(watch) = self.watch.get() {
+            watch.touch(0, cpu, write);
         }
     }
 
@@ -290,6 +316,29 @@ impl Map {
     /// # Errors
     /// As Linux: EINVAL for flags, EEXIST, ENOENT, E2BIG for an index outside or a full map.
     pub fn update(&self, key: &[u8], value: &[u8], flags: u64, cpu: u32) -> Result<(), Errno> {
+        let watch = self.watch.get();
+        if let Some(watch) = watch {
+            match &self.layout {
+                Layout::Array(array) if array.cpu_stride == 0 => {
+                    if let Some(index) = index_of(key).filter(|i| *i < array.max_entries) {
+                        watch.touch(index, cpu, true);
+                    }
+                }
+                Layout::Lpm(_) => self.touch_whole(cpu, true),
+                _ => {}
+            }
+        }
+        self.update_by(key, value, flags, cpu, watch)
+    }
+
+    pub(super) fn update_by(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        flags: u64,
+        cpu: u32,
+        watch: Option<&Watch>,
+    ) -> Result<(), Errno> {
         match &self.layout {
             Layout::Array(array) => array.update(&self.memory, key, value, flags, cpu),
             Layout::Table(table) => {
@@ -299,6 +348,7 @@ impl Map {
                     cpu,
                     all: false,
                     full: Errno::E2big,
+                    watch,
                 };
                 table.update(&self.memory, key, update).map(|_| ())
             }
@@ -313,10 +363,22 @@ impl Map {
     ///
     /// # Errors
     /// As Linux: ENOENT; EINVAL for arrays, whose elements stay.
-    pub fn delete(&self, key: &[u8]) -> Result<(), Errno> {
+    pub fn delete(&self, key: &[u8], cpu: u32) -> Result<(), Errno> {
+        if matches!(self.layout, Layout::Lpm(_)) {
+            self.touch_whole(cpu, true);
+        }
+        self.delete_by(key, cpu, self.watch.get())
+    }
+
+    pub(super) fn delete_by(
+        &self,
+        key: &[u8],
+        cpu: u32,
+        watch: Option<&Watch>,
+    ) -> Result<(), Errno> {
         match &self.layout {
             Layout::Array(_) | Layout::Fifo(_) => Err(Errno::Einval),
-            Layout::Table(table) => table.delete(&self.memory, key),
+            Layout::Table(table) => table.delete(&self.memory, key, cpu, watch),
             Layout::Lpm(lpm) => lpm.delete(&self.memory, key),
             Layout::Slots(slots) => slots.delete(&self.memory, key),
             Layout::Ring(_) => Err(Errno::Enotsupp),
@@ -328,7 +390,8 @@ impl Map {
     ///
     /// # Errors
     /// As Linux: E2BIG if full, EINVAL for other flags (and other types of map).
-    pub fn push(&self, value: &[u8], flags: u64) -> Result<(), Errno> {
+    pub fn push(&self, value: &[u8], flags: u64, cpu: u32) -> Result<(), Errno> {
+        self.touch_whole(cpu, true);
         match &self.layout {
             Layout::Fifo(fifo) => fifo.push(&self.memory, value, flags),
             _ => Err(Errno::Einval),
@@ -340,7 +403,8 @@ impl Map {
     /// # Errors
     /// ENOENT if empty (`into` is then zero), EINVAL if `into` is not of the value size or this
     /// is no queue or stack.
-    pub fn pop(&self, into: &mut [u8]) -> Result<(), Errno> {
+    pub fn pop(&self, into: &mut [u8], cpu: u32) -> Result<(), Errno> {
+        self.touch_whole(cpu, true);
         match &self.layout {
             Layout::Fifo(fifo) => fifo.take(&self.memory, into, true),
             _ => Err(Errno::Einval),
@@ -351,7 +415,8 @@ impl Map {
     ///
     /// # Errors
     /// As [`Map::pop`].
-    pub fn peek(&self, into: &mut [u8]) -> Result<(), Errno> {
+    pub fn peek(&self, into: &mut [u8], cpu: u32) -> Result<(), Errno> {
+        self.touch_whole(cpu, false);
         match &self.layout {
             Layout::Fifo(fifo) => fifo.take(&self.memory, into, false),
             _ => Err(Errno::Einval),
@@ -412,7 +477,7 @@ impl Map {
                 slots.number(&self.memory, index_of(key)?)?
             }
             (Layout::Table(table), MapType::HashOfMaps) => {
-                let at = table.lookup(&self.memory, key, 0)?;
+                let at = table.lookup(&self.memory, key, 0, None)?;
                 self.memory.load(at.0, 4)? as u32
             }
             _ => return None,
@@ -486,9 +551,89 @@ impl Map {
             cpus: self.cpus,
             memory,
             layout: self.layout,
+            watch: OnceLock::new(),
         };
         copy.copy_from(self);
         Ok(copy)
+    }
+
+    /// Watches from now on whether what programs do could depend on the order between queues
+    /// (see [`watch`](super::watch)). `lookups_write`: programs may store into values, so that a
+    /// lookup counts as a write. Without effect on types that have nothing to watch: ring
+    /// buffers, and slots that only the host fills. What the host does is never
+    /// watched. For worker processes it must be called before they are forked.
+    ///
+    /// # Errors
+    /// [`MapError`] if there is no memory for the cells, or there are more queues than a cell
+    /// can tell apart.
+    pub fn watch(&self, lookups_write: bool) -> Result<(), MapError> {
+        let (cells, keyed) = match &self.layout {
+            Layout::Array(array) if array.cpu_stride == 0 => (array.max_entries, false),
+            // Nothing to mark, but another CPU's value may be read: see `note_conflict`.
+            Layout::Array(_) => (1, false),
+            Layout::Table(table) => (table.entries(), true),
+            Layout::Lpm(_) | Layout::Fifo(_) => (1, false),
+            Layout::Slots(_) | Layout::Ring(_) => return Ok(()),
+        };
+        if self.watch.get().is_some() {
+            return Ok(());
+        }
+        if self.cpus > QUEUE_MASK {
+            return Err(MapError::Size {
+                name: self.def.name.clone(),
+                what: "number of queues",
+                value: u64::from(self.cpus),
+                allowed: "at most 16383 where the map is watched",
+            });
+        }
+        let watch = Watch::new(WatchShape {
+            queues: self.cpus,
+            max_entries: self.def.max_entries,
+            cells,
+            keyed,
+            lookups_write,
+            shared: self.memory.is_shared(),
+        })
+        .ok_or_else(|| MapError::OutOfMemory {
+            name: self.def.name.clone(),
+            bytes: 4 * cells as usize,
+        })?;
+        watch.begin(self.live());
+        let _ = self.watch.set(watch);
+        Ok(())
+    }
+
+    /// What watches this map, if it is watched.
+    pub fn watched(&self) -> Option<&Watch> {
+        self.watch.get()
+    }
+
+    /// Entries that count against `max_entries`.
+    fn live(&self) -> u32 {
+        match &self.layout {
+            Layout::Table(_) | Layout::Lpm(_) => Table::len(&self.memory),
+            _ => 0,
+        }
+    }
+
+    /// Begins a chunk: nothing is touched any more.
+    pub fn begin_chunk(&self) {
+        if let Some(watch) = self.watch.get() {
+            watch.begin(self.live());
+        }
+    }
+
+    /// Whether what queues did since the chunk began may depend on the order between them.
+    pub fn conflicts(&self) -> bool {
+        self.watch.get().is_some_and(Watch::conflicts)
+    }
+
+    /// Marks a conflict outright: something was read that belongs to another queue (another
+    /// CPU's value), or the map was iterated.
+    pub fn note_conflict(&self) {
+        if let Some(watch) = self.watch.get() {
+            watch.conflict();
+        }
     }
 
     /// Opens the map's lock after the process that held it is gone; its contents may then be

@@ -214,6 +214,29 @@ impl MapSet {
         }
     }
 
+    /// Begins a chunk of packets that queues work on side by side, for watched maps.
+    pub fn begin_chunk(&self) {
+        for map in &self.maps {
+            map.begin_chunk();
+        }
+    }
+
+    /// The maps on which what queues did since the chunk began may depend on the order between
+    /// them: if there are any, the chunk must be redone in arrival order.
+    pub fn conflicts(&self) -> Vec<MapId> {
+        (0..self.maps.len())
+            .filter(|id| self.maps[*id].conflicts())
+            .collect()
+    }
+
+    /// Brings the uses of LRU maps since packet `first` into the order of their packets, at the
+    /// end of a chunk that began with it and had no conflict.
+    pub fn settle(&self, first: u64) {
+        for map in &self.maps {
+            map.settle(first);
+        }
+    }
+
     /// Makes the contents those of `other`, a copy of the same maps; gives whether it was one.
     /// Nothing else may use either meanwhile.
     pub fn copy_from(&self, other: &MapSet) -> bool {

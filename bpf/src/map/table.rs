@@ -10,6 +10,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::seqlock::{self, Locked};
+use super::watch::Watch;
 use super::{Errno, HEADER, Memory, UpdateFlags, ValueAt};
 
 /// Number of live entries, in the map's memory.
@@ -72,6 +73,8 @@ pub(super) struct Update<'a> {
     pub(super) all: bool,
     /// What a full table answers, if it does not evict.
     pub(super) full: Errno,
+    /// Where it is marked, if a program does it and the map is watched.
+    pub(super) watch: Option<&'a Watch>,
 }
 
 /// A hash of the key, the same on every machine and in every run.
@@ -183,16 +186,39 @@ impl Table {
         None
     }
 
+    /// How many entries there can be, spares included: one cell each where the map is watched.
+    pub(super) fn entries(&self) -> u32 {
+        self.total
+    }
+
     /// Where the value of `key` lies for `cpu`. With eviction this counts as a use.
     #[inline]
-    pub(super) fn lookup(&self, memory: &Memory, key: &[u8], cpu: u32) -> Option<ValueAt> {
+    pub(super) fn lookup(
+        &self,
+        memory: &Memory,
+        key: &[u8],
+        cpu: u32,
+        watch: Option<&Watch>,
+    ) -> Option<ValueAt> {
         if key.len() != self.key_size || (self.percpu && cpu >= self.cpus) {
             return None;
         }
         let hash = hash(key);
+        let found = self.lookup_entry(memory, key, hash, cpu);
+        if let Some(watch) = watch {
+            match found {
+                Some(index) => watch.touch(index, cpu, watch.lookups_write() && !self.percpu),
+                None => watch.touch_missing(hash, cpu, false),
+            };
+        }
+        found.map(|index| self.value(index, cpu))
+    }
+
+    #[inline]
+    fn lookup_entry(&self, memory: &Memory, key: &[u8], hash: u32, cpu: u32) -> Option<u32> {
         let (_, index) = seqlock::read(memory, || self.find(memory, key, hash))?;
         let Some(uses) = self.uses else {
-            return Some(self.value(index, cpu));
+            return Some(index);
         };
         if memory.word(NEWEST).load(Relaxed) == index + 1 {
             let stamp = self.stamp(memory, cpu);
@@ -200,13 +226,13 @@ impl Table {
             if memory.load(at, 8).unwrap_or(0) < stamp {
                 memory.store(at, 8, stamp);
             }
-            return Some(self.value(index, cpu));
+            return Some(index);
         }
         let _locked = Locked::new(memory);
         // It may have been evicted between the two.
         let (_, index) = self.find(memory, key, hash)?;
         self.use_now(memory, index, cpu);
-        Some(self.value(index, cpu))
+        Some(index)
     }
 
     /// The same without counting as a use: the host's look.
@@ -239,6 +265,7 @@ impl Table {
             cpu,
             all,
             full,
+            watch,
         } = update;
         let room = self.value_size.next_multiple_of(8);
         let expected = if all {
@@ -252,6 +279,15 @@ impl Table {
         let hash = hash(key);
         let _locked = Locked::new(memory);
         let found = self.find(memory, key, hash);
+        if let Some(watch) = watch {
+            // What decides between the outcomes is whether the key is there.
+            match (found, flags) {
+                (Some((_, index)), UpdateFlags::NoExist) => watch.touch(index, cpu, false),
+                (Some((_, index)), _) => watch.touch(index, cpu, !self.percpu),
+                (None, UpdateFlags::Exist) => watch.touch_missing(hash, cpu, false),
+                (None, _) => watch.touch_missing(hash, cpu, true),
+            };
+        }
         match (found, flags) {
             (Some(_), UpdateFlags::NoExist) => return Err(Errno::Eexist),
             (None, UpdateFlags::Exist) => return Err(Errno::Enoent),
@@ -267,6 +303,9 @@ impl Table {
             Some((link, old)) => {
                 let new = self.spare(memory, cpu, old);
                 self.unlink(memory, link, old);
+                if let Some(watch) = watch {
+                    watch.own(new, cpu);
+                }
                 if self.uses.is_some() {
                     self.forget_use(memory, old);
                     self.note_use(memory, new, cpu);
@@ -274,7 +313,14 @@ impl Table {
                 new
             }
             None => {
-                let index = self.allocate(memory, full)?;
+                let allocated = self.allocate(memory, full, watch);
+                if let Some(watch) = watch {
+                    watch.inserted(cpu, allocated.is_err());
+                }
+                let index = allocated?;
+                if let Some(watch) = watch {
+                    watch.own(index, cpu);
+                }
                 if self.uses.is_some() {
                     self.note_use(memory, index, cpu);
                 }
@@ -300,13 +346,27 @@ impl Table {
     }
 
     /// Takes `key` away.
-    pub(super) fn delete(&self, memory: &Memory, key: &[u8]) -> Result<(), Errno> {
+    pub(super) fn delete(
+        &self,
+        memory: &Memory,
+        key: &[u8],
+        cpu: u32,
+        watch: Option<&Watch>,
+    ) -> Result<(), Errno> {
         if key.len() != self.key_size {
             return Err(Errno::Einval);
         }
         let hash = hash(key);
         let _locked = Locked::new(memory);
-        let (link, index) = self.find(memory, key, hash).ok_or(Errno::Enoent)?;
+        let found = self.find(memory, key, hash);
+        if let Some(watch) = watch {
+            watch.touch_missing(hash, cpu, found.is_some());
+            if let Some((_, index)) = found {
+                watch.touch(index, cpu, true);
+                watch.deleted(cpu);
+            }
+        }
+        let (link, index) = found.ok_or(Errno::Enoent)?;
         self.unlink(memory, link, index);
         self.release(memory, index);
         Ok(())
@@ -411,11 +471,14 @@ impl Table {
     }
 
     /// A free entry, or the one whose last use is longest ago.
-    fn allocate(&self, memory: &Memory, full: Errno) -> Result<u32, Errno> {
+    fn allocate(&self, memory: &Memory, full: Errno, watch: Option<&Watch>) -> Result<u32, Errno> {
         let used = memory.word(USED);
         if used.load(Relaxed) >= self.max_entries {
             if self.uses.is_none() {
                 return Err(full);
+            }
+            if let Some(watch) = watch {
+                watch.conflict();
             }
             self.evict(memory).ok_or(full)?;
         }

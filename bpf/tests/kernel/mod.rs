@@ -5,6 +5,13 @@
     unreachable_pub,
     reason = "each test file uses a part of it"
 )]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::missing_errors_doc,
+    clippy::missing_panics_doc,
+    reason = "only tests use it"
+)]
 
 use std::io::Error;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};

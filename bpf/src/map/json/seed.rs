@@ -172,7 +172,7 @@ fn apply_entry(
             if entry.key.is_some() {
                 return Err(place.expected("no `key`: queues and stacks have none"));
             }
-            map.push(&place.value()?, 0)
+            map.host_update(&[], &place.value()?, 0)
         }
         MapType::ProgArray => {
             let Some(name) = &entry.program else {
