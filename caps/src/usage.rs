@@ -6,7 +6,7 @@ use isa::ebpf::{CallTarget, Insn};
 use serde::Serialize;
 use verifier::Verified;
 
-use crate::check::{flow_loops, maps_sizes, maps_used, packet_reach, reachable};
+use crate::check::{deepest_stack, flow_loops, maps_sizes, maps_used, packet_reach, reachable};
 
 /// What a program uses of a NIC, counted before translation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -15,8 +15,8 @@ pub struct Usage {
     pub insns: usize,
     /// Instructions that a path reaches.
     pub reachable_insns: usize,
-    /// Stack over the deepest chain of calls, in bytes.
-    pub stack_bytes: u32,
+    /// Stack over the deepest chain of calls, in bytes; frames are not rounded up.
+    pub stack_bytes: u64,
     /// Functions in the deepest chain of calls.
     pub call_depth: u32,
     /// Instructions that close a loop.
@@ -39,7 +39,7 @@ pub struct Usage {
 pub fn usage(program: &Verified) -> Usage {
     let mut usage = Usage {
         insns: program.program().insns.len(),
-        stack_bytes: program.stats().stack_bytes,
+        stack_bytes: deepest_stack(program, 1).0,
         call_depth: program.stats().call_depth,
         loops: flow_loops(program),
         ..Usage::default()

@@ -2,7 +2,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::print_stdout,
     reason = "a test stops at the first surprise"
 )]
 
@@ -37,15 +36,6 @@ fn program_of(hook: Option<Hook>, text: &str) -> Verified {
 
 fn program(text: &str) -> Verified {
     program_of(None, text)
-}
-
-/// Whether the verifier finds facts out; a test that needs them says so if not.
-fn has_facts(program: &Verified) -> bool {
-    let known = program.facts(0).reachable;
-    if !known {
-        println!("skipped: needs the verifier's facts");
-    }
-    known
 }
 
 /// `rule@pc severity`, in order.
@@ -153,9 +143,6 @@ out:
   exit
 ";
     let program = program(text);
-    if !has_facts(&program) {
-        return;
-    }
     assert_eq!(errors(&program, &nic("agilio-cx")), [""; 0]);
 }
 
@@ -241,8 +228,14 @@ fn what_is_not_known_is_a_warning() {
     );
 }
 
+/// A lookup in a map, with 64 bytes of zeros as key.
 fn map_program(map: &str) -> Verified {
-    program(&COUNTER.replace("type=array key=4 value=8 entries=1", map))
+    let mut text = format!(".map counter {map}\nr1 = 0\n");
+    for at in 1..=8 {
+        text += &format!("*(u64 *)(r10 - {}) = r1\n", 8 * at);
+    }
+    text += "r2 = r10\nr2 += -64\nr1 = map[counter] ll\ncall bpf_map_lookup_elem\n";
+    program(&(text + PASS))
 }
 
 #[test]
@@ -252,19 +245,19 @@ fn maps_are_held_against_every_limit() {
             "type=percpu_array key=4 value=8 entries=1",
             "agilio-cx",
             &[][..],
-            &["map/type@4 error"][..],
+            &["map/type@11 error"][..],
         ),
         (
             "type=hash key=60 value=8 entries=1",
             "agilio-cx",
             &[],
-            &["map/key-size@4 error", "map/pair-size@4 error"],
+            &["map/key-size@11 error", "map/pair-size@11 error"],
         ),
         (
             "type=array key=4 value=60 entries=1",
             "agilio-cx",
             &[],
-            &["map/pair-size@4 error", "map/value-size@4 error"],
+            &["map/pair-size@11 error", "map/value-size@11 error"],
         ),
         // 4 and 57 bytes are rounded up to 8 and 64: 72 of 64.
         ("type=array key=4 value=56 entries=1", "agilio-cx", &[], &[]),
@@ -272,19 +265,19 @@ fn maps_are_held_against_every_limit() {
             "type=array key=4 value=8 entries=3",
             "netdevsim",
             &[],
-            &["map/entries@4 error"],
+            &["map/entries@11 error"],
         ),
         (
             "type=array key=4 value=8 entries=2048001",
             "agilio-cx",
             &[],
-            &["map/total@4 error"],
+            &["map/total@11 error"],
         ),
         (
             "type=array key=4 value=8 entries=100",
             "x86-dpu",
             &["map.total_bytes={value=1599, unit=\"bytes\", scope=\"all-maps\", granule=16}"],
-            &["map/total@4 error"],
+            &["map/total@11 error"],
         ),
         (
             "type=array key=4 value=8 entries=100",
@@ -296,13 +289,13 @@ fn maps_are_held_against_every_limit() {
             "type=array key=4 value=8 entries=1",
             "x86-dpu",
             &["map.count=0"],
-            &["map/count@4 error"],
+            &["map/count@11 error"],
         ),
         (
             "type=hash key=4 value=8 entries=1 flags=1",
             "netdevsim",
             &[],
-            &["map/flags@4 error"],
+            &["map/flags@11 error"],
         ),
     ] {
         let caps = with(nic_name, settings);
@@ -319,6 +312,7 @@ fn a_nic_without_maps_says_type_helper_and_atomic() {
     assert_eq!(
         errors(&program(COUNTER), &nic("hbpf")),
         [
+            "stack/too-deep@1 error",
             "map/type@4 error",
             "helper/not-on-nic@6 error",
             "atomic/not-on-nic@9 error"
@@ -452,9 +446,6 @@ out:
 #[test]
 fn the_window_is_held_against_how_far_an_access_reaches() {
     let program = program(PACKET);
-    if !has_facts(&program) {
-        return;
-    }
     assert_eq!(errors(&program, &nic("agilio-cx")), [""; 0]);
     let short_window = with("agilio-cx", &["packet.window_bytes=96"]);
     let findings = check(&program, &short_window);
@@ -493,9 +484,6 @@ fn context_fields_are_held_against_what_the_nic_fills() {
   exit
 ";
     let program = program(text);
-    if !has_facts(&program) {
-        return;
-    }
     let findings = check(&program, &nic("agilio-cx"));
     assert_eq!(
         short(&findings),
@@ -535,9 +523,6 @@ fn room_before_and_behind_a_frame_is_counted() {
         ("bpf_xdp_adjust_tail", 8, "x86-dpu", ""),
     ] {
         let program = program(&format!("r2 = {by}\ncall {call}\nr0 = 2\nexit\n"));
-        if !has_facts(&program) {
-            return;
-        }
         let mut findings = check(&program, &nic(nic_name));
         findings.retain(|f| f.severity != Severity::Note);
         let found = short(&findings).join(" ");
@@ -547,13 +532,18 @@ fn room_before_and_behind_a_frame_is_counted() {
 
 #[test]
 fn key_and_value_are_where_the_nic_reads_them() {
-    let program = program(&COUNTER.replace("- 4)", "- 6)").replace("+= -4", "+= -6"));
-    if !has_facts(&program) {
-        return;
-    }
+    // Two halves of 2 bytes: the kernel takes a key there, the card does not.
+    let program = program(
+        &COUNTER
+            .replace(
+                "*(u32 *)(r10 - 4) = r1",
+                "*(u16 *)(r10 - 6) = r1\n*(u16 *)(r10 - 4) = r1",
+            )
+            .replace("+= -4", "+= -6"),
+    );
     assert_eq!(
         errors(&program, &nic("agilio-cx")),
-        ["helper/constraint@6 error"]
+        ["helper/constraint@7 error"]
     );
     let from_packet = self::program(
         "
@@ -582,9 +572,6 @@ out:
 #[test]
 fn stores_to_values_and_the_stack_are_held_against_the_nic() {
     let store = program(&COUNTER.replace("lock *(u64 *)(r0 + 0) += r1", "*(u64 *)(r0 + 0) = r1"));
-    if !has_facts(&store) {
-        return;
-    }
     assert_eq!(
         errors(&store, &nic("agilio-cx")),
         ["map/value-write@9 error"]
@@ -592,6 +579,71 @@ fn stores_to_values_and_the_stack_are_held_against_the_nic() {
     let spill = program("r1 = 3\n*(u64 *)(r10 - 8) = r1\nr0 = 2\nexit\n");
     let findings = check(&spill, &nic("hbpf"));
     assert_eq!(short(&findings), ["stack/too-deep@1 error"]);
+}
+
+#[test]
+fn each_frame_of_a_chain_is_rounded_up() {
+    let program = program(
+        "
+main:
+  r1 = 3
+  *(u64 *)(r10 - 8) = r1
+  call inner
+  r0 = 2
+  exit
+inner:
+  r0 = 0
+  *(u64 *)(r10 - 16) = r0
+  exit
+",
+    );
+    assert_eq!(
+        errors(&program, &with("agilio-cx", &["stack.bytes=128"])),
+        [""; 0]
+    );
+    let findings = check(&program, &with("agilio-cx", &["stack.bytes=64"]));
+    assert_eq!(short(&findings)[1], "stack/too-deep@6 error");
+    assert_eq!(
+        findings[1].message,
+        "the program needs 128 bytes of stack, agilio-cx has 64"
+    );
+    assert_eq!(usage(&program).stack_bytes, 24);
+    assert_eq!(usage(&program).call_depth, 2);
+}
+
+#[test]
+fn flags_must_be_the_constant_that_the_nic_takes() {
+    let text = "
+.map events type=perf_event_array key=4 value=4 entries=1
+  r6 = r1
+  r1 = 7
+  *(u64 *)(r10 - 8) = r1
+  r1 = r6
+  r2 = map[events] ll
+  r3 = FLAGS ll
+  r4 = r10
+  r4 += -8
+  r5 = 8
+  call bpf_perf_event_output
+  r0 = 2
+  exit
+";
+    let caps = with(
+        "x86-dpu",
+        &["helper.bpf_perf_event_output.flags=0xffffffff"],
+    );
+    let other = program(&text.replace("FLAGS ll", "0"));
+    let findings = check(&other, &caps);
+    assert_eq!(short(&findings), ["helper/constraint@10 error"]);
+    assert_eq!(
+        findings[0].message,
+        "the flags of bpf_perf_event_output are 0x0"
+    );
+    assert_eq!(findings[0].help, "pass BPF_F_CURRENT_CPU");
+    for load in ["w3 = -1", "r3 = 0xffffffff ll"] {
+        let current = program(&text.replace("r3 = FLAGS ll", load));
+        assert_eq!(errors(&current, &caps), [""; 0]);
+    }
 }
 
 #[test]

@@ -70,6 +70,7 @@ pub struct Verified {
     stats: Stats,
     log: String,
     findings: Vec<Finding>,
+    frames: Vec<u32>,
     /// What the device's hooks learned, for its backend.
     pub device: Vec<u64>,
 }
@@ -91,6 +92,12 @@ impl Verified {
     /// What the verifier spent.
     pub fn stats(&self) -> Stats {
         self.stats
+    }
+
+    /// Bytes of its stack frame that a function uses, in whole slots of 8, by its index in the
+    /// program's list of functions. 0 for a function that is not there.
+    pub fn frame_bytes(&self, function: usize) -> u32 {
+        self.frames.get(function).copied().unwrap_or(0)
     }
 
     /// What the device's hooks found, in the order in which they found it. The program is safe
@@ -128,6 +135,7 @@ pub fn verify(program: Arc<Program>, options: Options<'_>) -> Result<Verified, B
             facts: outcome.visits.into_facts(),
             stats: outcome.stats,
             findings: outcome.findings,
+            frames: outcome.stack,
             program,
             log,
             device,

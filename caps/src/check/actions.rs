@@ -4,13 +4,11 @@
 //! backwards. A constant is judged where it is loaded, so that a finding names that line, and
 //! not the exit which all paths share.
 
-use std::collections::BTreeSet;
-
 use bpf::Hook;
 use bpf::finding::Severity;
 use isa::ebpf::{AluOp, CallTarget, Insn, Operand, Reg};
 
-use super::{Certainty, Checker, flow};
+use super::{Certainty, Checker};
 use crate::rules;
 use crate::value::{Names, Value};
 
@@ -76,34 +74,23 @@ fn judge(checker: &mut Checker<'_>, row: &'static str, pc: usize, code: u32, is_
 /// Where return codes are chosen, and which can be chosen there.
 fn verdicts(checker: &Checker<'_>) -> Vec<(usize, Vec<u32>)> {
     let program = checker.program;
-    let graph = flow::Graph::new(checker.verified);
+    let graph = &checker.graph;
     let entry_end = program
         .subprograms
         .first()
         .map_or(program.insns.len(), |entry| entry.end);
-    let mut found = Vec::new();
-    let mut seen = BTreeSet::new();
-    let mut work: Vec<usize> = checker
+    let exits = checker
         .reachable()
         .filter(|(pc, insn, _)| **insn == Insn::Exit && *pc < entry_end)
-        .map(|(pc, _, _)| pc)
-        .collect();
-    // A pc in `work` stands for: r0 as it is before that instruction.
-    while let Some(pc) = work.pop() {
-        for &before in graph.predecessors(pc) {
-            if !seen.insert(before) {
-                continue;
-            }
-            let insn = &program.insns[before];
-            if insn.writes() & 1 == 0 {
-                work.push(before);
-            } else if let Some(codes) = codes_of(checker, before, pc, insn) {
-                found.push((before, codes));
-            }
-        }
-    }
-    found.sort_unstable();
-    found
+        .map(|(pc, _, _)| pc);
+    let (definitions, _) = graph.definitions(&program.insns, exits, Reg::R0);
+    definitions
+        .into_iter()
+        .filter_map(|(pc, next)| {
+            let insn = &program.insns[pc];
+            Some((pc, codes_of(checker, pc, next, insn)?))
+        })
+        .collect()
 }
 
 /// The codes that an instruction which writes r0 can leave there; `None` if they are not known.

@@ -1,6 +1,8 @@
 //! The control flow inside functions: who comes before whom, and where a loop closes.
 
-use isa::ebpf::Insn;
+use std::collections::BTreeSet;
+
+use isa::ebpf::{AluOp, Insn, Operand, Reg, Wide};
 use verifier::Verified;
 
 /// Edges between reachable instructions of a function; a call goes on behind itself.
@@ -54,6 +56,64 @@ impl Graph {
     /// Instructions from which `pc` is reached in one step.
     pub(crate) fn predecessors(&self, pc: usize) -> &[usize] {
         self.predecessors.get(pc).map_or(&[], Vec::as_slice)
+    }
+
+    /// Instructions that may have written `register` last before one of `pcs` is executed: each
+    /// with the instruction that follows it on the way. And whether a way from the start of the
+    /// function has none.
+    pub(crate) fn definitions(
+        &self,
+        insns: &[Insn],
+        pcs: impl IntoIterator<Item = usize>,
+        register: Reg,
+    ) -> (Vec<(usize, usize)>, bool) {
+        let mut from_start = false;
+        let mut found = Vec::new();
+        let mut seen = BTreeSet::new();
+        let mut work: Vec<usize> = pcs.into_iter().collect();
+        while let Some(pc) = work.pop() {
+            from_start |= self.starts.contains(&pc);
+            for &before in self.predecessors(pc) {
+                if !seen.insert(before) {
+                    continue;
+                }
+                if insns[before].writes() >> register.number() & 1 == 1 {
+                    found.push((before, pc));
+                } else {
+                    work.push(before);
+                }
+            }
+        }
+        found.sort_unstable();
+        (found, from_start)
+    }
+
+    /// The least and largest number that the lower half of `register` can hold before `pc`, read
+    /// with sign, if each of the instructions that may have written it loads a constant.
+    pub(crate) fn constants(&self, insns: &[Insn], pc: usize, register: Reg) -> Option<(i32, i32)> {
+        let (definitions, from_start) = self.definitions(insns, [pc], register);
+        if from_start {
+            return None;
+        }
+        let mut all: Option<(i32, i32)> = None;
+        for (at, _) in definitions {
+            let value = match insns[at] {
+                Insn::Alu {
+                    op: AluOp::Mov,
+                    src: Operand::Imm(value),
+                    ..
+                } => value,
+                Insn::LoadWide {
+                    value: Wide::Value(value),
+                    ..
+                } => value as i32,
+                _ => return None,
+            };
+            all = Some(all.map_or((value, value), |(low, high)| {
+                (low.min(value), high.max(value))
+            }));
+        }
+        all
     }
 
     /// Instructions whose step closes a loop (back edges of a walk in depth), ascending.

@@ -3,7 +3,7 @@
 use bpf::finding::Severity;
 use isa::ebpf::{CallTarget, Insn};
 use verifier::Facts;
-use verifier::facts::{RegKind, Region};
+use verifier::facts::Region;
 
 use super::instructions::region_name;
 use super::{Certainty, Checker};
@@ -134,7 +134,7 @@ fn key_alignment(checker: &mut Checker<'_>, pc: usize, name: &str, key: Option<(
 }
 
 /// Which register holds the flags of a helper.
-fn flags_register(name: &str) -> Option<usize> {
+fn flags_register(name: &str) -> Option<u8> {
     match name {
         "bpf_map_update_elem" | "bpf_fib_lookup" => Some(4),
         "bpf_perf_event_output" | "bpf_redirect_map" | "bpf_map_push_elem" => Some(3),
@@ -151,19 +151,14 @@ fn flags(checker: &mut Checker<'_>, pc: usize, name: &str, facts: &Facts) {
         let Some(register) = flags_register(name) else {
             continue;
         };
-        if !facts.reachable {
-            continue;
-        }
-        let range = facts.registers[register].range;
-        let is_constant = range.u32_min == range.u32_max;
-        if is_constant && u64::from(range.u32_min) == only {
+        let range = checker.argument(pc, register, facts);
+        if range.is_some_and(|(low, high)| low == high && u64::from(low as u32) == only) {
             continue;
         }
         let why = checker.why_shown(&ground, &format!("only {only:#x}"));
-        let found = if is_constant {
-            format!("{:#x}", range.u32_min)
-        } else {
-            "not one known constant".to_owned()
+        let found = match range {
+            Some((low, high)) if low == high => format!("{low:#x}"),
+            _ => "not one known constant".to_owned(),
         };
         checker.error(
             rules::HELPER_CONSTRAINT,
@@ -181,9 +176,10 @@ fn flags(checker: &mut Checker<'_>, pc: usize, name: &str, facts: &Facts) {
 }
 
 fn delta(checker: &mut Checker<'_>, pc: usize, name: &str, facts: &Facts) {
-    let Some((low, high)) = signed_argument(facts, 2) else {
+    let Some((low, high)) = checker.argument(pc, 2, facts) else {
         return;
     };
+    let (low, high) = (i64::from(low), i64::from(high));
     for ground in checker.grounds(&format!("helper.{name}.delta_bytes")) {
         let Value::Interval(least, largest) = ground.fact.value else {
             continue;
@@ -213,11 +209,4 @@ fn delta(checker: &mut Checker<'_>, pc: usize, name: &str, facts: &Facts) {
             "adjust in several steps, or by a constant that fits",
         );
     }
-}
-
-/// Range of an `int` argument, where it is known to be a number.
-pub(super) fn signed_argument(facts: &Facts, register: usize) -> Option<(i64, i64)> {
-    let fact = facts.registers[register];
-    (facts.reachable && fact.kind == RegKind::Scalar)
-        .then_some((i64::from(fact.range.s32_min), i64::from(fact.range.s32_max)))
 }

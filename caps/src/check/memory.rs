@@ -6,7 +6,6 @@ use isa::ebpf::{CallTarget, Insn, PacketBase};
 use verifier::Facts;
 use verifier::facts::Region;
 
-use super::helpers::signed_argument;
 use super::{Certainty, Checker};
 use crate::rules;
 use crate::value::{Bound, Value};
@@ -102,9 +101,10 @@ fn window(checker: &mut Checker<'_>) {
 }
 
 fn headroom(checker: &mut Checker<'_>, pc: usize, name: &str, facts: &Facts) {
-    let Some((low, high)) = signed_argument(facts, 2) else {
+    let Some((low, high)) = checker.argument(pc, 2, facts) else {
         return;
     };
+    let (low, high) = (i64::from(low), i64::from(high));
     let mut rows = vec!["packet.headroom_usable_bytes"];
     if name == "bpf_xdp_adjust_meta" {
         rows.push("packet.meta_bytes");
@@ -153,9 +153,10 @@ fn headroom(checker: &mut Checker<'_>, pc: usize, name: &str, facts: &Facts) {
 }
 
 fn tailroom(checker: &mut Checker<'_>, pc: usize, name: &str, facts: &Facts) {
-    let Some((low, high)) = signed_argument(facts, 2) else {
+    let Some((low, high)) = checker.argument(pc, 2, facts) else {
         return;
     };
+    let (low, high) = (i64::from(low), i64::from(high));
     for ground in checker.grounds("packet.tailroom_bytes") {
         let (severity, has) = match ground.fact.value {
             Value::Number(Bound::Known(room)) if high > room as i64 => {

@@ -6,6 +6,7 @@
 
 mod actions;
 mod flow;
+mod frames;
 mod helpers;
 mod instructions;
 mod maps;
@@ -14,13 +15,15 @@ mod resources;
 
 use bpf::finding::{Finding, Severity, Stage};
 use bpf::{Hook, Program};
-use isa::ebpf::Insn;
+use isa::ebpf::{Insn, Reg};
+use verifier::facts::RegKind;
 use verifier::{Facts, Verified};
 
 use crate::profile::Caps;
 use crate::rules;
 use crate::value::{By, Fact, Names, Value};
 
+pub(crate) use frames::deepest as deepest_stack;
 pub(crate) use maps::{sizes as maps_sizes, used as maps_used};
 pub(crate) use memory::packet_reach;
 
@@ -36,6 +39,7 @@ pub fn check(program: &Verified, caps: &Caps) -> Vec<Finding> {
         verified: program,
         program: program.program(),
         caps,
+        graph: flow::Graph::new(program),
         findings: Vec::new(),
     };
     checker.hook();
@@ -55,6 +59,7 @@ pub(crate) struct Checker<'a> {
     pub(crate) verified: &'a Verified,
     pub(crate) program: &'a Program,
     pub(crate) caps: &'a Caps,
+    graph: flow::Graph,
     findings: Vec<Finding>,
 }
 
@@ -96,6 +101,18 @@ impl<'a> Checker<'a> {
             }
         }
         unknown
+    }
+
+    /// The least and largest value that an argument of a call, taken as a 32-bit number with
+    /// sign, can have; `None` if nothing is known of it.
+    fn argument(&self, pc: usize, number: u8, facts: &Facts) -> Option<(i32, i32)> {
+        let register = Reg::new(number)?;
+        if let Some(constants) = self.graph.constants(&self.program.insns, pc, register) {
+            return Some(constants);
+        }
+        let fact = facts.registers[register.index()];
+        (facts.reachable && fact.kind == RegKind::Scalar)
+            .then_some((fact.range.s32_min, fact.range.s32_max))
     }
 
     fn error(

@@ -4,7 +4,7 @@ use bpf::finding::Severity;
 use isa::ebpf::{CallTarget, Insn};
 use verifier::facts::Region;
 
-use super::{Checker, flow};
+use super::{Checker, frames};
 use crate::rules;
 use crate::value::{Bound, Unit, Value};
 
@@ -67,33 +67,23 @@ fn image(checker: &mut Checker<'_>) {
 }
 
 fn stack(checker: &mut Checker<'_>) {
-    let used = u64::from(checker.verified.stats().stack_bytes);
     for ground in checker.grounds("stack.bytes") {
         let Value::Limit(limit) = &ground.fact.value else {
             continue;
         };
-        if used == 0 || !limit.exceeded_by(used) {
+        let (used, function) = frames::deepest(checker.verified, limit.granule);
+        if !limit.value.exceeded_by(used) {
             continue;
         }
-        let room = limit.value.known().unwrap_or(0) as i64;
-        let first = checker
-            .reachable()
-            .find(|(_, _, facts)| {
-                facts.access.is_some_and(|access| {
-                    matches!(access.region, Region::Stack { up: 0 }) && access.min < -room
-                })
-            })
-            .map(|(pc, _, _)| pc);
+        let room = limit.value.known().unwrap_or(0);
         let why = checker.why(&ground);
         checker.error(
             rules::STACK,
-            first,
+            stack_access(checker, function),
             "stack",
             format!(
-                "the program needs {} bytes of stack, {} has {}",
-                limit.rounded(used),
-                checker.caps.name,
-                limit.value
+                "the program needs {used} bytes of stack, {} has {room}",
+                checker.caps.name
             ),
             why,
             if room == 0 {
@@ -103,6 +93,17 @@ fn stack(checker: &mut Checker<'_>) {
             },
         );
     }
+}
+
+/// The access of a function that reaches deepest into its frame.
+fn stack_access(checker: &Checker<'_>, function: usize) -> Option<usize> {
+    checker
+        .reachable()
+        .filter(|(pc, _, _)| checker.program.subprogram_at(*pc) == Some(function))
+        .filter_map(|(pc, _, facts)| Some((pc, facts.access?)))
+        .filter(|(_, access)| matches!(access.region, Region::Stack { up: 0 }))
+        .min_by_key(|(pc, access)| (access.min, *pc))
+        .map(|(pc, _)| pc)
 }
 
 fn calls(checker: &mut Checker<'_>) {
@@ -148,7 +149,7 @@ fn calls(checker: &mut Checker<'_>) {
 }
 
 fn loops(checker: &mut Checker<'_>) {
-    let closing = flow::Graph::new(checker.verified).loops();
+    let closing = checker.graph.loops();
     for ground in checker.grounds("loops") {
         let (severity, message) = match &ground.fact.value {
             Value::Choice(word) if word == "none" => (
