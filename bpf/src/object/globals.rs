@@ -127,17 +127,28 @@ impl Variables {
         name: &str,
         value: &str,
     ) -> Result<(), GlobalProblem> {
-        let (head, path) = if self.list.iter().any(|g| g.name == name) {
-            (name, "")
-        } else {
-            let end = name.find(['.', '[']).unwrap_or(name.len());
-            name.split_at(end)
+        // The longest variable name that `name` starts with: names themselves may have a dot.
+        let whole = self
+            .list
+            .iter()
+            .filter_map(|g| Some((g.name.as_str(), name.strip_prefix(g.name.as_str())?)))
+            .filter(|(_, path)| path.is_empty() || path.starts_with(['.', '[']))
+            .max_by_key(|(head, _)| head.len());
+        let (head, path) =
+            whole.unwrap_or_else(|| name.split_at(name.find(['.', '[']).unwrap_or(name.len())));
+        let is_meant = |global: &Global| match whole {
+            Some(_) => global.name == head,
+            // `counter` for the `counter` of a function, `function.counter`.
+            None => global
+                .name
+                .rsplit_once('.')
+                .is_some_and(|(_, last)| last == head),
         };
         let mut found = self
             .list
             .iter()
             .zip(&self.types)
-            .filter(|(global, _)| global.name == head);
+            .filter(|(global, _)| is_meant(global));
         let Some((global, ty)) = found.next() else {
             return Err(GlobalProblem::Unknown {
                 known: self.list.iter().map(|g| g.name.clone()).collect(),
