@@ -35,6 +35,10 @@ const ADJUST_HEAD: u32 = 44;
 const ADJUST_META: u32 = 54;
 const ADJUST_TAIL: u32 = 65;
 
+/// Bytes before every frame: compilers compare the lower half of a packet pointer with 0, so no
+/// engine may give a frame's first byte an address that is 0 there.
+const LEAST_HEADROOM: usize = 64;
+
 /// What outcomes are compared with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReferenceChoice {
@@ -541,9 +545,9 @@ impl Testbed {
         let tailroom = packet.tailroom.known().map_or(usize::MAX, |n| n as usize);
         Room {
             headroom: if calls(&[ADJUST_HEAD, ADJUST_META]) {
-                headroom
+                headroom.max(LEAST_HEADROOM)
             } else {
-                0
+                LEAST_HEADROOM
             },
             tailroom: if calls(&[ADJUST_TAIL]) { tailroom } else { 0 },
             longest: self.frame_bytes.1,
