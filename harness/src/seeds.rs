@@ -1,7 +1,10 @@
-//! Globals and map contents as JSON: `--maps`, `--maps-at`, `--maps-out`.
+//! Globals and map contents as JSON: `--maps`, `--maps-at`, `--maps-out`. The form is that of
+//! [`bpf::map::json`].
 
 use bpf::ProgramSet;
-use bpf::map::{MapDef, MapSet};
+use bpf::map::MapSet;
+use bpf::map::json::{self, MapsJson};
+use serde_json::Value;
 
 use crate::error::Error;
 
@@ -9,45 +12,72 @@ use crate::error::Error;
 #[derive(Clone, Debug)]
 pub struct Seeds {
     name: String,
+    globals: Vec<(String, String)>,
+    maps: MapsJson,
 }
 
 impl Seeds {
     /// Parses a seeds file; `name` is what errors call it.
     ///
     /// # Errors
-    /// If it is not JSON of the form that `docs/cli.md` gives.
-    pub fn parse(name: &str, _text: &str) -> Result<Seeds, Error> {
+    /// If it is not JSON of the form that [`bpf::map::json`] gives.
+    pub fn parse(name: &str, text: &str) -> Result<Seeds, Error> {
+        let mut maps = MapsJson::from_json(text)
+            .map_err(|e| Error::input(format!("{name}: {e}")).help(
+                "the form is {\"globals\": {NAME: value}, \"maps\": {NAME: [{\"key\": …, \"value\": …}]}}",
+            ))?;
+        let globals = std::mem::take(&mut maps.globals)
+            .into_iter()
+            .map(|(name, value)| (name, text_of(&value)))
+            .collect();
         Ok(Seeds {
             name: name.to_owned(),
+            globals,
+            maps,
         })
     }
 
-    /// Values of global variables, as `--global` takes them.
-    pub fn globals(&self) -> Vec<(String, String)> {
-        Vec::new()
+    /// Values of global variables, as `--global` takes them: they are set before verification.
+    pub fn globals(&self) -> &[(String, String)] {
+        &self.globals
     }
 
-    /// Names of the programs put into prog_array slots.
+    /// Names of the programs put into `prog_array` slots.
     pub fn programs(&self) -> Vec<String> {
-        Vec::new()
+        self.maps
+            .maps
+            .values()
+            .flatten()
+            .filter_map(|entry| entry.program.clone())
+            .collect()
     }
 
-    /// Applies the map contents.
+    /// Applies the map contents; `program` gives the number of a program by its name.
     ///
     /// # Errors
     /// If they do not fit the maps; the error names file, map and entry.
-    pub fn apply(
-        &self,
-        _maps: &MapSet,
-        _defs: &[MapDef],
-        _program: &dyn Fn(&str) -> Option<u32>,
-    ) -> Result<(), Error> {
-        let _ = &self.name;
-        Ok(())
+    pub fn apply(&self, maps: &MapSet, program: &dyn Fn(&str) -> Option<u32>) -> Result<(), Error> {
+        json::apply(maps, &[], &self.maps, program)
+            .map_err(|e| Error::input(format!("{}: {e}", self.name)))
     }
 }
 
-/// The contents of all maps of a program set.
-pub fn dump(_set: &ProgramSet, _maps: &MapSet) -> serde_json::Value {
-    serde_json::Value::Null
+/// A JSON value as `--global` takes it.
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(list) => list.iter().map(text_of).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}
+
+/// The contents of all maps of a program set; `program` gives the name of a program by its
+/// number.
+pub fn dump(
+    set: &ProgramSet,
+    maps: &MapSet,
+    program: impl FnMut(u32) -> Option<String>,
+) -> MapsJson {
+    let globals = set.programs.first().map_or(&[][..], |p| &p.globals);
+    json::dump(maps, globals, program)
 }

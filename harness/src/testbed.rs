@@ -215,13 +215,8 @@ impl Testbed {
             .collect();
         self.decision = Decision::worst(self.assessments.iter().map(|a| a.decision.clone()));
         if self.decision.outcome == Verdict::Offload {
-            match self.start(&programs) {
-                Ok(running) => {
-                    self.running = Some(running);
-                    if let Some(seeds) = seeds {
-                        self.apply(seeds)?;
-                    }
-                }
+            match self.start(&programs, seeds) {
+                Ok(running) => self.running = Some(running),
                 Err(StartError::Load(finding)) => {
                     self.decision =
                         std::mem::replace(&mut self.decision, Decision::from_findings(Vec::new()))
@@ -308,9 +303,9 @@ impl Testbed {
             return Ok(());
         };
         let id = |name: &str| self.program_id(name);
-        seeds.apply(running.nic.maps(), &running.maps, &id)?;
+        seeds.apply(running.nic.maps(), &id)?;
         if let Some(reference) = &running.reference {
-            seeds.apply(reference.maps(), &running.maps, &id)?;
+            seeds.apply(reference.maps(), &id)?;
         }
         Ok(())
     }
@@ -466,7 +461,11 @@ impl Testbed {
         })
     }
 
-    fn start(&self, programs: &[Arc<Program>]) -> Result<Running, StartError> {
+    fn start(
+        &self,
+        programs: &[Arc<Program>],
+        seeds: Option<&Seeds>,
+    ) -> Result<Running, StartError> {
         let Some(entry) = programs.first() else {
             return Err(StartError::Stop(Error::usage("no program to load")));
         };
@@ -485,11 +484,8 @@ impl Testbed {
             load_image(&mut nic, image, &assessment.program.hook, &ids)
                 .map_err(|e| load_error(&e))?;
         }
-        fill_slots(nic.maps(), &entry.maps, programs).map_err(StartError::Stop)?;
-        let reference = self.reference(programs)?;
-        if let Some(reference) = &reference {
-            fill_slots(reference.maps(), &entry.maps, programs).map_err(StartError::Stop)?;
-        }
+        self.fill(nic.maps(), seeds).map_err(StartError::Stop)?;
+        let reference = self.reference(programs, seeds)?;
         let verified: Vec<Arc<Verified>> = self
             .assessments
             .iter()
@@ -531,6 +527,14 @@ impl Testbed {
         })
     }
 
+    /// Puts the programs into the `prog_array` slots that the object fills, and seeds the maps.
+    fn fill(&self, maps: &MapSet, seeds: Option<&Seeds>) -> Result<(), Error> {
+        let id = |name: &str| self.program_id(name);
+        maps.fill_programs(id)
+            .map_err(|e| Error::input(e.to_string()))?;
+        seeds.map_or(Ok(()), |seeds| seeds.apply(maps, &id))
+    }
+
     /// Room that the programs can use around a frame: none where they neither move the head nor
     /// grow the tail, so that nothing is cleared for nothing.
     fn room(&self, programs: &[Arc<Program>]) -> Room {
@@ -557,6 +561,7 @@ impl Testbed {
     fn reference(
         &self,
         programs: &[Arc<Program>],
+        seeds: Option<&Seeds>,
     ) -> Result<Option<Box<dyn Reference>>, StartError> {
         let Some(entry) = programs.first() else {
             return Ok(None);
@@ -564,6 +569,7 @@ impl Testbed {
         let setup = || -> Result<Setup, StartError> {
             let maps = MapSet::for_program_set(&entry.maps, self.queues, Placement::Private)
                 .map_err(|e| StartError::Stop(Error::input(e.to_string())))?;
+            self.fill(&maps, seeds).map_err(StartError::Stop)?;
             Ok(Setup {
                 programs: programs.to_vec(),
                 maps,
@@ -674,37 +680,6 @@ fn together(
         }
     }
     Ok(programs)
-}
-
-/// Puts the programs into the prog_array slots that the object fills.
-fn fill_slots(maps: &MapSet, defs: &[MapDef], programs: &[Arc<Program>]) -> Result<(), Error> {
-    for (id, def) in defs
-        .iter()
-        .enumerate()
-        .filter(|(_, d)| d.kind == MapType::ProgArray)
-    {
-        for slot in &def.slots {
-            let SlotValue::Program(name) = &slot.value else {
-                continue;
-            };
-            let Some(program) = programs.iter().position(|p| p.name == *name) else {
-                continue;
-            };
-            let Some(map) = maps.get(id) else { continue };
-            map.host_update(
-                &slot.index.to_le_bytes(),
-                &(program as u32).to_le_bytes(),
-                0,
-            )
-            .map_err(|e| {
-                Error::input(format!(
-                    "map {}: slot {} cannot hold program {name}: {e}",
-                    def.name, slot.index
-                ))
-            })?;
-        }
-    }
-    Ok(())
 }
 
 /// Copies the contents of maps that both programs define alike.

@@ -56,7 +56,8 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> 
         sent.finish()?;
     }
     if let (Some(path), Some(maps)) = (&args.maps_out, testbed.nic_maps()) {
-        write_maps(path, &set, maps)?;
+        let name = |id: u32| Some(testbed.assessments().get(id as usize)?.program.name.clone());
+        write_maps(path, &crate::seeds::dump(&set, maps, name))?;
     }
     let assessed: Vec<_> = testbed.assessments().to_vec();
     let report = testbed.finish()?;
@@ -241,12 +242,11 @@ fn progress(paths: &[PathBuf], output: &Output) -> ProgressBar {
     bar
 }
 
-fn write_maps(path: &Path, set: &bpf::ProgramSet, maps: &bpf::map::MapSet) -> Result<(), Error> {
+fn write_maps(path: &Path, document: &bpf::map::json::MapsJson) -> Result<(), Error> {
     let fail =
         |e: &dyn std::fmt::Display| Error::input(format!("{}: cannot write: {e}", path.display()));
-    let document = crate::seeds::dump(set, maps);
     let mut out = BufWriter::new(File::create(path).map_err(|e| fail(&e))?);
-    serde_json::to_writer_pretty(&mut out, &document).map_err(|e| fail(&e))?;
+    serde_json::to_writer_pretty(&mut out, document).map_err(|e| fail(&e))?;
     out.write_all(b"\n")
         .and_then(|()| out.flush())
         .map_err(|e| fail(&e))

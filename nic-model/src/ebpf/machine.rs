@@ -46,6 +46,17 @@ pub(super) fn run_frame(program: &Loaded, batch: &mut Batch, index: usize) {
     let (cost, redirect) = (run.cost, run.redirect);
     frame.cost = cost;
     frame.redirect = redirect;
+    if program.maps.has_rings() {
+        let packet = frame.number;
+        program.maps.drain_rings(frame.queue, |map, bytes| {
+            let kind = EventKind::Ringbuf { map };
+            batch.events.push(Event {
+                packet,
+                kind,
+                bytes: bytes.to_vec(),
+            });
+        });
+    }
     match result {
         Ok(r0) => frame.r0 = r0,
         Err((pc, cause)) => {
