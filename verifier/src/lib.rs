@@ -131,14 +131,14 @@ pub struct Rejection {
 pub fn verify(program: Arc<Program>, options: Options<'_>) -> Result<Verified, Box<Rejection>> {
     let mut log = String::new();
     match prove(&program, options, &mut log) {
-        Ok((outcome, device)) => Ok(Verified {
-            facts: outcome.visits.into_facts(),
-            stats: outcome.stats,
-            findings: outcome.findings,
-            frames: outcome.stack,
+        Ok(proved) => Ok(Verified {
+            facts: proved.facts,
+            stats: proved.stats,
+            findings: proved.findings,
+            frames: proved.frames,
             program,
             log,
-            device,
+            device: proved.device,
         }),
         Err(failed) => {
             let (pc, problem, stats) = *failed;
@@ -151,14 +151,19 @@ pub fn verify(program: Arc<Program>, options: Options<'_>) -> Result<Verified, B
     }
 }
 
+/// What is left of a proof.
+struct Proved {
+    facts: Vec<Facts>,
+    stats: Stats,
+    findings: Vec<Finding>,
+    frames: Vec<u32>,
+    device: Vec<u64>,
+}
+
 /// A problem, its pc, and what was spent until then.
 type Failed = Box<(usize, report::Problem, Stats)>;
 
-fn prove<'a>(
-    program: &Program,
-    options: Options<'a>,
-    log: &mut String,
-) -> Result<(explore::Outcome, Vec<u64>), Failed> {
+fn prove<'a>(program: &Program, options: Options<'a>, log: &mut String) -> Result<Proved, Failed> {
     let early = |(pc, problem)| Box::new((pc, problem, Stats::default()));
     let platform = platform::Platform {
         program,
@@ -196,6 +201,11 @@ fn prove<'a>(
         findings.extend(hooks.finalize(&outcome.stats));
         learned = hooks.learned();
     }
-    outcome.findings = findings;
-    Ok((outcome, learned))
+    Ok(Proved {
+        facts: facts::complete(&cx, outcome.visits),
+        stats: outcome.stats,
+        findings,
+        frames: outcome.stack,
+        device: learned,
+    })
 }

@@ -6,6 +6,7 @@
 
 mod arith;
 pub mod compare;
+pub(crate) mod join;
 mod range;
 mod stack;
 mod state;

@@ -162,52 +162,20 @@ impl Range {
     /// `newer` exceeds is given up.
     #[must_use]
     pub fn widen(&self, newer: &Range) -> Range {
-        let keep = |kept: bool, mine, top| if kept { mine } else { top };
-        let unsigned = self.umin <= newer.umin && self.umax >= newer.umax;
-        let signed = self.smin <= newer.smin && self.smax >= newer.smax;
-        let top = &Range::UNKNOWN;
+        fn keep<T>(holds: bool, mine: T, top: T) -> T {
+            if holds { mine } else { top }
+        }
+        let (a, b, top) = (self, newer, &Range::UNKNOWN);
         Range {
-            bits: if self.bits.includes(newer.bits) {
-                self.bits
-            } else {
-                Tnum::UNKNOWN
-            },
-            umin: keep(self.umin <= newer.umin, self.umin, top.umin),
-            umax: if unsigned || self.umax >= newer.umax {
-                self.umax
-            } else {
-                top.umax
-            },
-            smin: if signed || self.smin <= newer.smin {
-                self.smin
-            } else {
-                top.smin
-            },
-            smax: if self.smax >= newer.smax {
-                self.smax
-            } else {
-                top.smax
-            },
-            u32_min: if self.u32_min <= newer.u32_min {
-                self.u32_min
-            } else {
-                top.u32_min
-            },
-            u32_max: if self.u32_max >= newer.u32_max {
-                self.u32_max
-            } else {
-                top.u32_max
-            },
-            s32_min: if self.s32_min <= newer.s32_min {
-                self.s32_min
-            } else {
-                top.s32_min
-            },
-            s32_max: if self.s32_max >= newer.s32_max {
-                self.s32_max
-            } else {
-                top.s32_max
-            },
+            bits: keep(a.bits.includes(b.bits), a.bits, top.bits),
+            umin: keep(a.umin <= b.umin, a.umin, top.umin),
+            umax: keep(a.umax >= b.umax, a.umax, top.umax),
+            smin: keep(a.smin <= b.smin, a.smin, top.smin),
+            smax: keep(a.smax >= b.smax, a.smax, top.smax),
+            u32_min: keep(a.u32_min <= b.u32_min, a.u32_min, top.u32_min),
+            u32_max: keep(a.u32_max >= b.u32_max, a.u32_max, top.u32_max),
+            s32_min: keep(a.s32_min <= b.s32_min, a.s32_min, top.s32_min),
+            s32_max: keep(a.s32_max >= b.s32_max, a.s32_max, top.s32_max),
         }
     }
 

@@ -168,8 +168,7 @@ impl Stack {
     pub fn store(&mut self, offset: i32, size: u8, reg: &Value) {
         let zero = reg.is_zero();
         let slot = self.slot_mut(slot_of(offset));
-        if Stack::keeps_register(offset) && (reg.is_scalar() || size == 8 && reg.kind.is_pointer())
-        {
+        if Stack::keeps_register(offset) && (reg.is_scalar() || size == 8) {
             let mut kept = *reg;
             if reg.is_scalar() && reg.range.width() > 8 * u32::from(size) {
                 kept = kept.unlinked();

@@ -323,7 +323,9 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
                 return Ok(true);
             }
             let kept = &mut self.kept[id as usize];
-            kept.misses += 1;
+            // Only what makes room for a new state counts: else the iterations of a loop would
+            // drive out the states of its first ones, which are worth most.
+            kept.misses += u32::from(keep);
             if kept.misses > kept.hits * 3 + 3 {
                 self.by_pc[path.pc].swap_remove(at);
             } else {

@@ -173,10 +173,19 @@ impl Branch {
         {
             return;
         }
-        match self.cond {
-            Cond::Eq => state.resolve_null(pointer.id, taken),
-            Cond::Ne => state.resolve_null(pointer.id, !taken),
-            _ => {}
+        let null = match self.cond {
+            Cond::Eq => taken,
+            Cond::Ne => !taken,
+            _ => return,
+        };
+        let reg = &mut state.top.regs[self.dst.index()];
+        if pointer.id != 0 {
+            state.resolve_null(pointer.id, null);
+        } else if null {
+            // Joined from several: no copies are known.
+            *reg = Value::constant(0);
+        } else {
+            reg.kind = reg.kind.not_null();
         }
     }
 
@@ -192,7 +201,9 @@ impl Branch {
         // Equal to something that is not null: not null either.
         if equal && a.kind.or_null() != b.kind.or_null() {
             let id = if a.kind.or_null() { a.id } else { b.id };
-            state.resolve_null(id, false);
+            if id != 0 {
+                state.resolve_null(id, false);
+            }
         }
     }
 

@@ -1,143 +1,12 @@
-//! [`Facts`]: what holds at an instruction over all paths.
-
-use isa::ebpf::{CallTarget, Insn};
+//! What exploration saw, as facts.
 
 use bpf::helper::Arg;
+use isa::ebpf::{CallTarget, Insn};
 
 use crate::domain::{Kind, Range, State, Tnum, Value};
 use crate::transfer::{Context, map_argument};
 
-/// What holds before an instruction, joined over all paths that reach it, and what its access,
-/// call or branch does.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
-    /// Whether any path reaches it.
-    pub reachable: bool,
-    /// The registers before the instruction.
-    pub registers: [RegFact; 11],
-    /// What a load, store or atomic touches.
-    pub access: Option<Access>,
-    /// What a call is given.
-    pub call: Option<CallFact>,
-    /// Which ways a branch can go.
-    pub branch: Option<Ways>,
-}
-
-/// What a register holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RegFact {
-    /// Type.
-    pub kind: RegKind,
-    /// Range: of the number; for a pointer, of its offset from the start of what it points into
-    /// (for the stack: from the frame pointer).
-    pub range: Range,
-}
-
-/// Type of a register's value, joined over paths.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RegKind {
-    /// Not written yet, or of different types on different paths: must not be relied on.
-    #[default]
-    Unknown,
-    /// A number.
-    Scalar,
-    /// The context.
-    Ctx,
-    /// Into the packet.
-    Packet,
-    /// Into the metadata before the packet.
-    PacketMeta,
-    /// Just past the packet.
-    PacketEnd,
-    /// Into the stack frame of a function.
-    Stack {
-        /// Frames up from the running function: 0 is its own.
-        up: u32,
-    },
-    /// A map itself.
-    Map {
-        /// Index in the program's map list, if it is the same on all paths.
-        map: Option<usize>,
-    },
-    /// Into a value of a map.
-    MapValue {
-        /// Index in the program's map list, if it is the same on all paths.
-        map: Option<usize>,
-        /// Whether it may be null.
-        or_null: bool,
-    },
-    /// Into a block of memory (a ring buffer record, `Raw` memory, a global function's
-    /// argument).
-    Memory {
-        /// Size in bytes.
-        size: u32,
-        /// Whether it may be null.
-        or_null: bool,
-    },
-}
-
-/// Region of an access.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Region {
-    /// The context.
-    Ctx,
-    /// The packet.
-    Packet,
-    /// The metadata before the packet.
-    PacketMeta,
-    /// A stack frame; `up` frames above the running function's.
-    Stack {
-        /// Frames up: 0 is its own.
-        up: u32,
-    },
-    /// A map value.
-    MapValue {
-        /// Index in the program's map list, if it is the same on all paths.
-        map: Option<usize>,
-    },
-    /// A block of memory.
-    Memory,
-    /// Different regions on different paths.
-    Mixed,
-}
-
-/// What a load, store or atomic touches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
-    /// Region.
-    pub region: Region,
-    /// Smallest byte offset from the region's start (from the frame pointer for the stack: from
-    /// -512), inclusive.
-    pub min: i64,
-    /// Largest byte offset of the first byte touched, inclusive.
-    pub max: i64,
-    /// Bytes touched.
-    pub size: u8,
-    /// Largest power of two that divides every possible offset (1 to 8).
-    pub align: u8,
-}
-
-/// What a call is given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CallFact {
-    /// The map argument, if it is the same on all paths.
-    pub map: Option<usize>,
-    /// Where the key lies: region and constant offset, if the same on all paths.
-    pub key: Option<(Region, i64)>,
-    /// Where the value lies.
-    pub value: Option<(Region, i64)>,
-    /// The key as a number, if it is a known constant of at most 8 bytes.
-    pub constant_key: Option<u64>,
-}
-
-/// Which ways a branch can go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ways {
-    /// Can be taken.
-    pub taken: bool,
-    /// Can fall through.
-    pub fall_through: bool,
-}
+use super::{Access, CallFact, Facts, RegFact, RegKind, Region, Ways};
 
 /// What exploration saw at each instruction, joined.
 ///
@@ -186,6 +55,11 @@ impl Visits {
     pub(crate) fn branches(&self) -> impl Iterator<Item = (usize, Ways)> + '_ {
         let ways = |(pc, fact): (usize, &Facts)| fact.branch.map(|w| (pc, w));
         self.facts.iter().enumerate().filter_map(ways)
+    }
+
+    /// Which ways the branch at `pc` went.
+    pub(crate) fn ways(&self, pc: usize) -> Ways {
+        self.facts[pc].branch.unwrap_or_default()
     }
 
     /// Runs of instructions that no path reaches.
