@@ -1,6 +1,12 @@
 //! Every helper body against Linux: the same calls, once in an XDP program that the kernel runs
 //! by BPF_PROG_TEST_RUN, once over a plain test machine, must give the same r0, the same memory
 //! and the same packet.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 mod kernel;
 mod machine;
@@ -25,7 +31,7 @@ enum A {
     Ctx,
     /// The map with this index.
     Map(usize),
-    /// What the last call returned (r0), if it is not null; else the call is skipped.
+    /// The ring buffer record reserved before.
     Record,
 }
 
@@ -242,7 +248,7 @@ fn the_packets_borders() {
     for _ in 0..400 {
         let frame = frame(&mut rng);
         let content = rng.bytes(1024);
-        let calls: Vec<Call> = (0..rng.below(6) + 1)
+        let calls: Vec<Call> = (0..=rng.below(6))
             .map(|_| {
                 let id = rng.pick(&[44, 54, 65, 188, 189, 190]);
                 let args = match id {
@@ -341,12 +347,11 @@ fn maps() {
                 .map(|_| {
                     let key = A::M(SCRATCH + 8 * rng.below(9));
                     let value = A::M(SCRATCH + 100 + 4 * rng.below(200));
-                    match rng.below(3) {
-                        0 => (3, vec![A::Map(0), key]),
-                        _ => {
-                            let flags = rng.pick(&[0, 0, 0, 1, 2, 3, 4, 1 << 33]);
-                            (2, vec![A::Map(0), key, value, A::N(flags)])
-                        }
+                    if rng.below(3) == 0 {
+                        (3, vec![A::Map(0), key])
+                    } else {
+                        let flags = rng.pick(&[0, 0, 0, 1, 2, 3, 4, 1 << 33]);
+                        (2, vec![A::Map(0), key, value, A::N(flags)])
                     }
                 })
                 .collect();
@@ -601,4 +606,295 @@ fn routes_of_an_empty_namespace() {
             }
         }
     });
+}
+
+/// A program that holds a value's address while the key is updated, deleted, inserted again.
+#[test]
+fn values_under_an_address_that_is_held() {
+    if !kernel::available() {
+        return;
+    }
+    use bpf::helper::Machine;
+    let mut rng = Rng(8);
+    for kind in [
+        MapType::Hash,
+        MapType::PercpuHash,
+        MapType::Array,
+        MapType::PercpuArray,
+    ] {
+        for _ in 0..60 {
+            let key_size = if matches!(kind, MapType::Hash | MapType::PercpuHash) {
+                8
+            } else {
+                4
+            };
+            let pairs = [pair(kind, key_size, 8, 8)];
+            // Keys 0..4 at SCRATCH, values at SCRATCH + 100; key 1 is there from the beginning.
+            let mut content = vec![0; 1000];
+            for k in 0..4usize {
+                content[8 * k] = k as u8;
+            }
+            let values = rng.bytes(800);
+            content[100..900].copy_from_slice(&values);
+            let first = [1, 0, 0, 0, 0, 0, 0, 0];
+            let fill = vec![0x11; pairs[0].theirs.value_bytes];
+            pairs[0]
+                .theirs
+                .update(&first[..key_size as usize], &fill, 0)
+                .unwrap();
+            // Steps: a call, then the held value is read to the results, and written.
+            let steps: Vec<Call> = (0..8)
+                .map(|_| {
+                    let key = A::M(SCRATCH + 8 * rng.below(4));
+                    let value = A::M(SCRATCH + 100 + 4 * rng.below(190));
+                    match rng.below(3) {
+                        0 => (3, vec![A::Map(0), key]),
+                        _ => (2, vec![A::Map(0), key, value, A::N(0)]),
+                    }
+                })
+                .collect();
+            let memory = pair(MapType::Array, 4, SIZE as u32, 1);
+            let mut machine = TestMachine::new(&[0; 60], SIZE);
+            machine.memory[SCRATCH as usize..SCRATCH as usize + 1000].copy_from_slice(&content);
+            memory.theirs.update(&[0; 4], &machine.memory, 0).unwrap();
+            let map = Map::new(&pairs[0].def, kernel::possible_cpus()).unwrap();
+            map.host_update(&first[..key_size as usize], &fill, 0)
+                .unwrap();
+            machine.maps.push(map);
+
+            let hold: Vec<Call> = vec![(1, vec![A::Map(0), A::M(SCRATCH + 8)])];
+            let mut slots = program(&memory.theirs, &[], &pairs);
+            slots.truncate(slots.len() - 2);
+            wide(&mut slots, 1, 1, pairs[0].theirs.raw() as u64);
+            slots.push(insn(0xbf, 2, 9, 0, 0));
+            slots.push(insn(0x07, 2, 0, 0, SCRATCH as i32 + 8));
+            slots.push(insn(0x85, 0, 0, 0, 1));
+            slots.push(insn(0x55, 0, 0, 1, 0));
+            slots.push(insn(0x95, 0, 0, 0, 0));
+            slots.push(insn(0xbf, 8, 0, 0, 0));
+            let held = bpf::helper::call(1, &mut machine, [HANDLES, MEMORY + SCRATCH + 8, 0, 0, 0]);
+            let held = held.unwrap();
+            assert_eq!(hold.len(), 1);
+            for (i, step) in steps.iter().enumerate() {
+                let mut one = program(&memory.theirs, std::slice::from_ref(step), &pairs);
+                // Without the prologue (10 slots) and the end (2).
+                one.drain(..10);
+                one.truncate(one.len() - 2);
+                slots.extend(one);
+                // Results: what the held value is now; then one is added to it.
+                slots.push(insn(0x79, 1, 8, 0, 0));
+                slots.push(insn(0x7b, 9, 1, 8 + 8 * i as i16, 0));
+                slots.push(insn(0x07, 1, 0, 0, 1));
+                slots.push(insn(0x7b, 8, 1, 0, 0));
+                here(&mut machine, std::slice::from_ref(step));
+                let mut value = [0; 8];
+                machine.read(held, &mut value).unwrap();
+                machine.memory[8 + 8 * i..16 + 8 * i].copy_from_slice(&value);
+                let next = u64::from_le_bytes(value).wrapping_add(1);
+                machine.write(held, &next.to_le_bytes()).unwrap();
+            }
+            slots.push(insn(0xb7, 0, 0, 0, 2));
+            slots.push(insn(0x95, 0, 0, 0, 0));
+            let loaded = KernelProgram::load(&slots).unwrap_or_else(|(errno, log)| {
+                panic!("errno {errno}\n{log}");
+            });
+            assert_eq!(loaded.run(&[0; 60]).unwrap().retval, 2);
+            let kernels = memory.theirs.lookup(&[0; 4]).unwrap();
+            let results = |bytes: &[u8]| -> Vec<u64> {
+                bytes[..72]
+                    .chunks_exact(8)
+                    .map(|b| u64::from_le_bytes(b.try_into().unwrap()))
+                    .collect()
+            };
+            assert_eq!(
+                results(&machine.memory),
+                results(&kernels),
+                "{kind} {steps:x?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn events_of_the_current_cpu() {
+    if !kernel::available() {
+        return;
+    }
+    let mut rng = Rng(9);
+    let cpus = kernel::possible_cpus();
+    let pairs = [pair(MapType::PerfEventArray, 4, 4, cpus)];
+    let events = kernel::listen(&pairs[0].theirs, cpus);
+    for _ in 0..200 {
+        let content = rng.bytes(1000);
+        let len = rng.pick(&[14u64, 60, 300]);
+        let frame = rng.bytes(len as usize);
+        let calls: Vec<Call> = (0..8)
+            .map(|_| {
+                let index = rng.pick(&[0xffff_ffff, 0xffff_ffff, 0, 1, 2, 77]);
+                let packet = rng.pick(&[0, 0, 1, 14, len, len + 1, 0xf_ffff]);
+                let other = rng.pick(&[0, 0, 0, 0, 1 << 52, 1 << 63]);
+                let size = rng.pick(&[0, 1, 8, 100]);
+                let flags = A::N(index | packet << 32 | other);
+                (
+                    25,
+                    vec![A::Ctx, A::Map(0), flags, A::M(SCRATCH), A::N(size)],
+                )
+            })
+            .collect();
+        compare(&frame, &content, &calls, &pairs);
+    }
+    drop(events);
+}
+
+#[test]
+fn routes() {
+    if !kernel::available() {
+        return;
+    }
+    if !std::process::Command::new("ip")
+        .arg("-V")
+        .output()
+        .is_ok_and(|o| o.status.success())
+    {
+        println!("skipped: needs ip (iproute2)");
+        return;
+    }
+    // The same network twice: by ip(8) in a namespace, and as a FIB of ours.
+    let fib = r#"{
+      "interfaces": [
+        {"ifindex": 1, "mac": "00:00:00:00:00:00", "mtu": 65536, "forwarding": false},
+        {"ifindex": 2, "mac": "02:00:00:00:00:0a"},
+        {"ifindex": 3, "mac": "02:00:00:00:00:0b", "mtu": 1400},
+        {"ifindex": 4, "mac": "02:00:00:00:00:0c", "forwarding": false}
+      ],
+      "routes": [
+        {"to": "10.0.0.0/24", "ifindex": 2, "src": "10.0.0.1"},
+        {"to": "10.0.0.1/32", "ifindex": 2, "type": "local"},
+        {"to": "10.0.1.0/24", "ifindex": 3, "src": "10.0.1.1"},
+        {"to": "10.0.1.1/32", "ifindex": 3, "type": "local"},
+        {"to": "10.9.0.0/16", "ifindex": 2, "via": "10.0.0.2", "metric": 7, "src": "10.0.0.1"},
+        {"to": "10.9.9.0/24", "ifindex": 3, "via": "10.0.1.2", "src": "10.0.1.1"},
+        {"to": "10.9.8.0/24", "ifindex": 3, "via": "10.0.1.99", "src": "10.0.1.1"},
+        {"to": "10.10.0.0/16", "type": "blackhole"},
+        {"to": "10.11.0.0/16", "type": "unreachable"},
+        {"to": "10.12.0.0/16", "type": "prohibit"},
+        {"to": "10.13.0.0/16", "ifindex": 2, "via": "10.0.0.2", "table": 100, "src": "10.0.0.1"},
+        {"to": "2001:db8:1::/64", "ifindex": 2, "metric": 256, "src": "2001:db8:1::1"},
+        {"to": "2001:db8:1::1/128", "ifindex": 2, "type": "local"},
+        {"to": "2001:db8:9::/48", "ifindex": 2, "via": "2001:db8:1::2", "src": "2001:db8:1::1"},
+        {"to": "2001:db8:a::/48", "type": "blackhole"}
+      ],
+      "neighbours": [
+        {"ip": "10.0.0.2", "ifindex": 2, "mac": "02:00:00:00:00:22"},
+        {"ip": "10.0.0.7", "ifindex": 2, "mac": "02:00:00:00:00:27"},
+        {"ip": "10.0.1.2", "ifindex": 3, "mac": "02:00:00:00:00:32"},
+        {"ip": "2001:db8:1::2", "ifindex": 2, "mac": "02:00:00:00:00:66"}
+      ]
+    }"#;
+    kernel::in_new_namespace(move || {
+        kernel::ip_network(&[
+            "link add p2 index 2 type veth peer name q2 index 12",
+            "link set q2 up",
+            "link add p3 index 3 type veth peer name q3 index 13",
+            "link set q3 up",
+            "link add p4 index 4 type veth peer name q4 index 14",
+            "link set q4 up",
+            "link set p2 address 02:00:00:00:00:0a up",
+            "link set p3 address 02:00:00:00:00:0b mtu 1400 up",
+            "link set p4 address 02:00:00:00:00:0c up",
+            "addr add 10.0.0.1/24 dev p2",
+            "addr add 10.0.1.1/24 dev p3",
+            "addr add 2001:db8:1::1/64 dev p2 nodad",
+            "route add 10.9.0.0/16 via 10.0.0.2 metric 7",
+            "route add 10.9.9.0/24 via 10.0.1.2",
+            "route add 10.9.8.0/24 via 10.0.1.99",
+            "route add blackhole 10.10.0.0/16",
+            "route add unreachable 10.11.0.0/16",
+            "route add prohibit 10.12.0.0/16",
+            "route add 10.13.0.0/16 via 10.0.0.2 table 100",
+            "route add 2001:db8:9::/48 via 2001:db8:1::2",
+            "route add blackhole 2001:db8:a::/48",
+            "neigh add 10.0.0.2 lladdr 02:00:00:00:00:22 dev p2",
+            "neigh add 10.0.0.7 lladdr 02:00:00:00:00:27 dev p2",
+            "neigh add 10.0.1.2 lladdr 02:00:00:00:00:32 dev p3",
+            "neigh add 2001:db8:1::2 lladdr 02:00:00:00:00:66 dev p2",
+        ]);
+        let fib = bpf::helper::Fib::from_json(fib).unwrap();
+        let targets = [
+            "10.0.0.7",
+            "10.0.0.8",
+            "10.0.0.1",
+            "10.9.1.1",
+            "10.9.9.1",
+            "10.9.8.1",
+            "10.10.1.1",
+            "10.11.1.1",
+            "10.12.1.1",
+            "10.13.1.1",
+            "10.200.1.1",
+            "2001:db8:1::2",
+            "2001:db8:1::1",
+            "2001:db8:1::3",
+            "2001:db8:9::1",
+            "2001:db8:a::1",
+            "2001:db8:b::1",
+        ];
+        let mut seen = std::collections::BTreeSet::new();
+        for target in targets {
+            for (ifindex, length) in [
+                (2, 0),
+                (2, 1401),
+                (2, 1500),
+                (2, 1501),
+                (4, 0),
+                (9, 0),
+                (1, 0),
+            ] {
+                for flags in [0u64, 1, 4, 5, 16, 20, 9, 13] {
+                    let mut params = vec![0u8; 64];
+                    params[6..8].copy_from_slice(&u16::to_le_bytes(length));
+                    params[8] = ifindex;
+                    match target.parse().unwrap() {
+                        std::net::IpAddr::V4(v4) => {
+                            params[0] = 2;
+                            params[32..36].copy_from_slice(&v4.octets());
+                        }
+                        std::net::IpAddr::V6(v6) => {
+                            params[0] = 10;
+                            params[32..48].copy_from_slice(&v6.octets());
+                        }
+                    }
+                    if flags & 8 != 0 {
+                        params[48] = 100;
+                    }
+                    let args = vec![A::Ctx, A::M(SCRATCH), A::N(64), A::N(flags)];
+                    let calls = [(69, args)];
+                    let what = format!("{target} ifindex {ifindex} length {length} flags {flags}");
+                    let result = compare_with_fib(&params, &calls, &fib, &what);
+                    seen.insert(result);
+                }
+            }
+        }
+        for result in [0, 1, 2, 3, 4, 5, 7, 8, -19] {
+            assert!(seen.contains(&result), "{result} is not among {seen:?}");
+        }
+    });
+}
+
+/// Like `compare`, with routes; says what differs in the parameters.
+fn compare_with_fib(params: &[u8], calls: &[Call], fib: &bpf::helper::Fib, what: &str) -> i64 {
+    let mut machine = TestMachine::new(&[0; 60], SIZE);
+    machine.environment.fib = Some(fib.clone());
+    let at = SCRATCH as usize..SCRATCH as usize + 64;
+    machine.memory[at.clone()].copy_from_slice(params);
+    let memory = pair(MapType::Array, 4, SIZE as u32, 1);
+    memory.theirs.update(&[0; 4], &machine.memory, 0).unwrap();
+    let loaded = KernelProgram::load(&program(&memory.theirs, calls, &[])).unwrap();
+    loaded.run(&[0; 60]).unwrap();
+    let kernels = memory.theirs.lookup(&[0; 4]).unwrap();
+    here(&mut machine, calls);
+    let r0 = |bytes: &[u8]| i64::from_le_bytes(bytes[..8].try_into().unwrap());
+    assert_eq!(r0(&machine.memory), r0(&kernels), "{what}");
+    assert_eq!(machine.memory[at.clone()], kernels[at], "{what}");
+    r0(&kernels)
 }

@@ -1,5 +1,11 @@
 //! What maps promise beyond what the kernel can be asked: stable values, eviction order, many
 //! threads.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 use bpf::map::{Errno, Map, MapDef, MapType};
 

@@ -1,4 +1,10 @@
 //! Contents of maps as JSON, in and out.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 use bpf::map::json::{MapsJson, apply, dump};
 use bpf::map::{DataSection, InitialSlot, MapDef, MapSet, MapType, Placement, SlotValue};

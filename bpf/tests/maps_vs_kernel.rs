@@ -1,7 +1,15 @@
 //! Every map type against Linux: the same random operations here and through bpf(2) must give
 //! the same values and the same errors.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 mod kernel;
+
+use std::os::fd::AsRawFd;
 
 use bpf::map::{Errno, Map, MapDef, MapType};
 use kernel::{KernelMap, KernelProgram, Rng};
@@ -70,11 +78,19 @@ fn compare_with(
     assert_eq!(ours.host_value_size(), theirs.value_bytes);
     let mut rng = Rng(seed);
     let keyless = def.key_size == 0;
-    let operations = match def.kind {
-        MapType::Array | MapType::PercpuArray | MapType::Hash | MapType::PercpuHash => OPERATIONS,
-        MapType::LruHash | MapType::LruPercpuHash | MapType::LpmTrie => OPERATIONS,
-        MapType::Queue | MapType::Stack => OPERATIONS,
-        _ => SLOW_OPERATIONS,
+    let operations = if matches!(
+        def.kind,
+        MapType::ProgArray
+            | MapType::ArrayOfMaps
+            | MapType::HashOfMaps
+            | MapType::Devmap
+            | MapType::DevmapHash
+            | MapType::Cpumap
+            | MapType::Xskmap
+    ) {
+        SLOW_OPERATIONS
+    } else {
+        OPERATIONS
     };
     for i in 0..operations {
         let key = if keyless { Vec::new() } else { keys(&mut rng) };
@@ -232,7 +248,6 @@ fn targets() {
     let cpus = kernel::possible_cpus().min(8);
     compare(&def(MapType::Cpumap, 4, 4, cpus), 15, cpu, sizes);
     compare(&def(MapType::Cpumap, 4, 8, cpus), 16, cpu, sizes);
-    use std::os::fd::AsRawFd;
     let sockets = [kernel::xdp_socket(), kernel::xdp_socket()];
     let socket = |rng: &mut Rng, _: usize| {
         let which = rng.below(2) as usize;

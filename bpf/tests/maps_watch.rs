@@ -1,6 +1,6 @@
 //! Watched maps: what is a conflict, and that without one the order between queues did not
 //! matter.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use bpf::map::{Errno, Map, MapDef, MapType};
 
@@ -190,14 +190,11 @@ fn run(map: &Map, op: Op, queue: u32) -> u64 {
     }
 }
 
-/// Runs what each queue does in a random order between queues: what each saw, the contents at
-/// the end, and whether there was a conflict.
-fn run_all(
-    kind: MapType,
-    writes: bool,
-    ops: &[Vec<Op>; 3],
-    rng: &mut Rng,
-) -> (Vec<Vec<u64>>, Vec<(Vec<u8>, Vec<u8>)>, bool) {
+/// What each queue saw, the contents at the end, and whether there was a conflict.
+type Course = (Vec<Vec<u64>>, Vec<(Vec<u8>, Vec<u8>)>, bool);
+
+/// Runs what each queue does in a random order between queues.
+fn run_all(kind: MapType, writes: bool, ops: &[Vec<Op>; 3], rng: &mut Rng) -> Course {
     let map = watched(kind, 6, writes);
     for k in [0, 3, 6] {
         if (k as usize) < 6 {

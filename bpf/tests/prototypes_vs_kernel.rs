@@ -1,5 +1,11 @@
 //! The table of helper prototypes against Linux's verifier: who may call a helper, with what
 //! licence, with which memory, and what happens to packet pointers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 mod kernel;
 
@@ -86,7 +92,6 @@ fn calling(prototype: &Prototype, kind: u32, memory: Memory) -> Calling {
             }
         };
         match arg {
-            Arg::None => {}
             Arg::Ctx => slots.push(insn(0xbf, register, 6, 0, 0)),
             Arg::ConstMap => wide(&mut slots, register, 1, map.raw() as u64),
             Arg::MapKey if prototype.id == 195 => memory_arg(4),
@@ -97,7 +102,7 @@ fn calling(prototype: &Prototype, kind: u32, memory: Memory) -> Calling {
             Arg::Size | Arg::SizeOrZero => slots.push(insn(0xb7, register, 0, 0, 64)),
             Arg::Anything | Arg::ConstAllocSize => slots.push(insn(0xb7, register, 0, 0, 0)),
             Arg::RingbufRecord => slots.push(insn(0xbf, register, 8, 0, 0)),
-            Arg::Function | Arg::StackOrNull | Arg::SpinLock | Arg::ConstStr => {}
+            Arg::None | Arg::Function | Arg::StackOrNull | Arg::SpinLock | Arg::ConstStr => {}
         }
     }
     slots.push(insn(0x85, 0, 0, 0, prototype.id as i32));

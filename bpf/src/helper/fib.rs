@@ -121,14 +121,20 @@ fn lookup(fib: &Fib, params: &mut Params, flags: u64) -> u64 {
     }
     let to = params.address(field::DST);
     let out = (flags & flag::OUTPUT != 0).then_some(ifindex);
-    let route = if flags & flag::DIRECT == 0 {
-        fib.route(LOCAL, to, out)
-            .or_else(|| fib.route(MAIN, to, out))
-    } else if flags & flag::TBID != 0 {
-        fib.route(params.u32(field::VLAN), to, out)
+    let table = if flags & flag::DIRECT != 0 && flags & flag::TBID != 0 {
+        let table = params.u32(field::VLAN);
+        // The table's place is the VLAN's afterwards, also if nothing is found.
+        params.set(field::VLAN, &[0; 4]);
+        table
     } else {
-        fib.route(MAIN, to, out)
+        MAIN
     };
+    // Without rules the kernel keeps IPv4's local routes in the main table.
+    let local_too = flags & flag::DIRECT == 0 || (table == MAIN && to.is_ipv4());
+    let route = local_too
+        .then(|| fib.route(LOCAL, to, out))
+        .flatten()
+        .or_else(|| fib.route(table, to, out));
     let Some(route) = route else {
         return ret::NOT_FORWARDED;
     };

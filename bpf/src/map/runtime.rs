@@ -569,10 +569,10 @@ impl Map {
     pub fn watch(&self, lookups_write: bool) -> Result<(), MapError> {
         let (cells, keyed) = match &self.layout {
             Layout::Array(array) if array.cpu_stride == 0 => (array.max_entries, false),
-            // Nothing to mark, but another CPU's value may be read: see `note_conflict`.
-            Layout::Array(_) => (1, false),
             Layout::Table(table) => (table.entries(), true),
-            Layout::Lpm(_) | Layout::Fifo(_) => (1, false),
+            // One cell for the whole; of a per-CPU array it is not marked, but reading another
+            // CPU's value is noted (`note_conflict`).
+            Layout::Array(_) | Layout::Lpm(_) | Layout::Fifo(_) => (1, false),
             Layout::Slots(_) | Layout::Ring(_) => return Ok(()),
         };
         if self.watch.get().is_some() {

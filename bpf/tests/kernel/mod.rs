@@ -350,3 +350,61 @@ pub fn wide(slots: &mut Vec<u64>, dst: u8, src: u8, value: u64) {
     slots.push(insn(0x18, dst, src, 0, value as i32));
     slots.push(insn(0, 0, 0, 0, (value >> 32) as i32));
 }
+
+/// Opens an event of every CPU for `bpf_perf_event_output` and puts them into the map.
+pub fn listen(map: &KernelMap, cpus: u32) -> Vec<OwnedFd> {
+    let mut events = Vec::new();
+    for cpu in 0..cpus {
+        // struct perf_event_attr: PERF_TYPE_SOFTWARE, 128 bytes, PERF_COUNT_SW_BPF_OUTPUT,
+        // sample_type PERF_SAMPLE_RAW.
+        let attr = Attr::new()
+            .u32(0, 1)
+            .u32(4, 128)
+            .u64(8, 10)
+            .u64(24, 1 << 10);
+        // SAFETY: the attribute is 128 bytes of a longer block that lives through the call.
+        let fd =
+            unsafe { libc::syscall(libc::SYS_perf_event_open, attr.0.as_ptr(), -1, cpu, -1, 8) };
+        if fd < 0 {
+            // A CPU that is not there.
+            continue;
+        }
+        let fd = own(fd as i32);
+        // A buffer that may only be read is overwritten when it is full: nothing is refused.
+        // SAFETY: a new mapping; it stays until the process ends.
+        let buffer = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                17 * 4096,
+                libc::PROT_READ,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                0,
+            )
+        };
+        assert_ne!(buffer, libc::MAP_FAILED, "{}", Error::last_os_error());
+        map.update(&cpu.to_le_bytes(), &fd.as_raw_fd().to_le_bytes(), 0)
+            .unwrap();
+        events.push(fd);
+    }
+    events
+}
+
+/// Sets up the network of this thread's namespace with ip(8), forwarding on for all interfaces
+/// but `p4` and `lo`.
+pub fn ip_network(commands: &[&str]) {
+    use std::process::Command;
+    for command in commands {
+        let output = Command::new("ip")
+            .args(command.split(' '))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "ip {command}: {output:?}");
+    }
+    for family in ["ipv4", "ipv6"] {
+        for (port, on) in [("p2", "1"), ("p3", "1"), ("p4", "0"), ("lo", "0")] {
+            let path = format!("/proc/sys/net/{family}/conf/{port}/forwarding");
+            std::fs::write(path, on).unwrap();
+        }
+    }
+}
