@@ -643,3 +643,54 @@ fn what_a_target_lacks_is_named() {
     let poison = Insn::Call(CallTarget::Helper(195_896_080));
     assert!(set.find("program").unwrap().insns.contains(&poison));
 }
+
+#[test]
+fn usage_counts_what_the_source_does() {
+    let set = open("maps.o");
+    // redirect_map is helper 51, perf_event_output 25, map_push_elem 87, ringbuf_output 130.
+    let helpers = |name: &str| -> Vec<u32> {
+        let usage = set.find(name).unwrap().usage();
+        usage.helpers.keys().copied().collect()
+    };
+    assert_eq!(helpers("tail_one"), [51]);
+    assert_eq!(helpers("tail_two"), [25, 87, 130]);
+    assert_eq!(helpers("entry"), [1, 12]);
+    let maps = |name: &str| -> Vec<&str> {
+        let usage = set.find(name).unwrap().usage();
+        usage
+            .maps
+            .keys()
+            .map(|m| set.maps[*m].name.as_str())
+            .collect()
+    };
+    assert_eq!(maps("entry"), ["outer", "jumps", "keyed", "prefixes"]);
+    let usage = open("variables.o").programs[0].usage();
+    assert_eq!(usage.atomics, 1);
+    // -mcpu=v3: 32-bit arithmetic came with v3.
+    assert_eq!(usage.cpu, Some(isa::ebpf::CpuVersion::V3));
+}
+
+#[test]
+fn every_rule_of_the_loader_has_a_page() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut rules = Vec::new();
+    for entry in fs::read_dir(root.join("src/object")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|e| e != "rs") {
+            continue;
+        }
+        let source = fs::read_to_string(&path).unwrap();
+        rules.extend(
+            source
+                .split('"')
+                .filter(|text| text.starts_with("object/") && !text.contains(' '))
+                .map(str::to_owned),
+        );
+    }
+    assert!(rules.len() >= 13, "{rules:?}");
+    for rule in rules {
+        let page = root.join("../docs/rules").join(format!("{rule}.md"));
+        let text = fs::read_to_string(&page).unwrap_or_default();
+        assert!(text.starts_with(&format!("# {rule}\n")), "no page {page:?}");
+    }
+}

@@ -193,6 +193,24 @@ pub enum ObjectError {
     },
 }
 
+impl ObjectError {
+    /// Whether the fault lies in what the user asked for (a name that the object does not have,
+    /// a value that does not fit) and not in the object.
+    pub const fn is_of_options(&self) -> bool {
+        matches!(
+            self,
+            ObjectError::Global { .. }
+                | ObjectError::NoSuchMap { .. }
+                | ObjectError::NoSuchProgram { .. }
+                | ObjectError::UndeclaredMap { .. }
+                | ObjectError::Map {
+                    problem: MapProblem::Declaration { .. },
+                    ..
+                }
+        )
+    }
+}
+
 /// What is wrong with a section's contents.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SectionProblem {

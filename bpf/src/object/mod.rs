@@ -25,8 +25,10 @@ mod program;
 mod raw;
 mod section;
 mod text;
+mod usage;
 
 pub use error::{GlobalProblem, MapProblem, ObjectError, SectionProblem};
+pub use usage::Usage;
 
 use crate::Hook;
 use crate::program::ProgramSet;
