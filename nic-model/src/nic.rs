@@ -11,7 +11,7 @@ use isa::{Image, Isa, TrustedImage};
 
 use crate::{Engine, Linked, QueueState, Resolver, engine_for};
 
-/// Number of a loaded program on its NIC; what prog_array slots hold.
+/// Number of a loaded program on its NIC; what slots of a `prog_array` hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProgramId(pub u32);
 

@@ -2,6 +2,7 @@
 //! tail calls, listings.
 #![cfg(all(target_arch = "x86_64", unix))]
 
+mod calls;
 mod programs;
 mod rig;
 mod rows;

@@ -14,7 +14,7 @@ use nic_model::{Nic, ProgramId};
 use pcaps::generate::{Generator, Mix, Spec};
 use serde_json::Value;
 
-use crate::rig::{check_image, listing, translate};
+use crate::rig::{check_image, listing, translate, trusted};
 
 const QUEUES: u32 = 2;
 
@@ -127,10 +127,8 @@ fn compare(name: &str, set: &ProgramSet, entry: usize, verdicts: &mut BTreeSet<V
         let image = translate(program).unwrap_or_else(|r| panic!("{}: {r}", program.name));
         check_image(program, &image);
         listing(&image);
-        #[expect(unsafe_code, reason = "vouches for the built-in backend's image")]
-        // SAFETY: the built-in backend made it from a verified program, and it is unchanged.
-        let image = unsafe { image.trust() };
-        nic.load_trusted(&image, &program.hook, &maps).unwrap();
+        nic.load_trusted(&trusted(image), &program.hook, &maps)
+            .unwrap();
     }
     prepare(nic.maps(), set, &order, &seeds);
 

@@ -7,8 +7,8 @@ use bpf::map::{MapDef, MapType};
 use bpf::program::Source;
 use bpf::run::{Arrival, Batch, Environment};
 use bpf::{Program, Subprogram};
-use isa::Image;
-use isa::ebpf::{Symbols, parse_asm, parse_suite_asm};
+use isa::ebpf::{Symbols, parse_asm};
+use isa::{Image, TrustedImage};
 use jit_backends::{Backend, Refusal};
 use nic_model::{Nic, ProgramId, Queue};
 use verifier::{Options, Verified};
@@ -43,21 +43,6 @@ pub(crate) fn program(name: &str, text: &str, hook: Hook) -> Arc<Program> {
         .collect();
     let functions = assembly.functions.clone();
     linked(name, assembly.insns, &functions, maps, hook)
-}
-
-/// A program from the conformance suite's form.
-pub(crate) fn suite_program(text: &str, memory: usize) -> Result<Arc<Program>, String> {
-    let assembly = parse_suite_asm(text).map_err(|e| e.to_string())?;
-    let functions = assembly.functions.clone();
-    Ok(linked(
-        "case",
-        assembly.insns,
-        &functions,
-        Vec::new(),
-        Hook::Raw {
-            memory_bytes: memory as u32,
-        },
-    ))
 }
 
 fn linked(
@@ -125,23 +110,35 @@ pub(crate) fn listing(image: &Image) -> String {
     text
 }
 
-/// A NIC with the maps of `programs` (which share them) and all programs loaded, in order.
-pub(crate) fn nic(programs: &[Arc<Program>], queues: u32) -> Nic {
+/// A NIC without programs.
+pub(crate) fn new_nic(queues: u32) -> Nic {
     let caps = Arc::new(caps::builtin("x86-dpu").unwrap());
     let environment = Arc::new(Environment {
         seed: 7,
         ports: vec![1],
         ..Environment::default()
     });
-    let mut nic = Nic::new(caps, environment, queues);
+    Nic::new(caps, environment, queues)
+}
+
+/// Vouches for an image that the built-in backend made.
+pub(crate) fn trusted(image: Image) -> TrustedImage {
+    #[expect(unsafe_code, reason = "vouches for the built-in backend's image")]
+    // SAFETY: the built-in backend made it from a verified program.
+    unsafe {
+        image.trust()
+    }
+}
+
+/// A NIC with the maps of `programs` (which share them) and all programs loaded, in order.
+pub(crate) fn nic(programs: &[Arc<Program>], queues: u32) -> Nic {
+    let mut nic = new_nic(queues);
     let maps = nic.create_maps(&programs[0].maps).unwrap();
     for program in programs {
         let image = translate(program).unwrap_or_else(|r| panic!("{}: {r}", program.name));
         check_image(program, &image);
-        #[expect(unsafe_code, reason = "vouches for the built-in backend's image")]
-        // SAFETY: the built-in backend made it from a verified program, and it is unchanged.
-        let image = unsafe { image.trust() };
-        nic.load_trusted(&image, &program.hook, &maps).unwrap();
+        nic.load_trusted(&trusted(image), &program.hook, &maps)
+            .unwrap();
     }
     nic
 }

@@ -59,7 +59,7 @@ pub const TAIL_CALL_LIMIT: u32 = 33;
 pub const STACK_BYTES: usize = 8 * (512 + 128) * (TAIL_CALL_LIMIT as usize + 1);
 
 /// Most turns of a `may_goto` loop in one call of a function (`BPF_MAX_LOOPS` in
-/// linux/bpf_verifier.h).
+/// `linux/bpf_verifier.h`).
 pub const MAY_GOTO_LIMIT: i32 = 8 * 1024 * 1024;
 
 /// [`crate::Symbol::Runtime`] number of the tail call: a System V function with the context in

@@ -7,6 +7,17 @@ use verifier::facts::{Facts, RegKind, Region, Ways};
 
 use super::context::ContextFlow;
 
+/// What an access touches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Touches {
+    /// Memory, at the address in the register.
+    Memory,
+    /// The context, at this byte offset.
+    Context(i64),
+    /// The context, at an offset that is not one constant.
+    ContextSomewhere,
+}
+
 /// Answers from facts, or, where the verifier gave none at all, the careful answer.
 pub(super) struct Known<'a> {
     verified: &'a Verified,
@@ -44,25 +55,29 @@ impl<'a> Known<'a> {
         })
     }
 
-    /// The byte offset in the context that the access at `pc` touches: `None` if it touches
-    /// something else, `Some(None)` if the offset is not one constant.
-    pub(super) fn context_offset(&self, pc: usize, base: Reg, offset: i16) -> Option<Option<i64>> {
+    /// What the access at `pc` has to do with the context.
+    pub(super) fn touches(&self, pc: usize, base: Reg, offset: i16) -> Touches {
         if matches!(self.verified.program().hook, Hook::Raw { .. }) {
-            return None;
+            return Touches::Memory;
         }
+        let at_base = |context: bool| {
+            if context {
+                Touches::Context(i64::from(offset))
+            } else {
+                Touches::Memory
+            }
+        };
         if let Some(flow) = &self.flow {
-            return flow
-                .holds_context(pc, base)
-                .then_some(Some(i64::from(offset)));
+            return at_base(flow.holds_context(pc, base));
         }
         let facts = self.verified.facts(pc);
         match facts.access {
-            Some(access) if access.region == Region::Ctx => {
-                Some((access.min == access.max).then_some(access.min))
+            Some(access) if access.region == Region::Ctx && access.min == access.max => {
+                Touches::Context(access.min)
             }
-            Some(_) => None,
-            None => (facts.registers[base.index()].kind == RegKind::Ctx)
-                .then_some(Some(i64::from(offset))),
+            Some(access) if access.region == Region::Ctx => Touches::ContextSomewhere,
+            Some(_) => Touches::Memory,
+            None => at_base(facts.registers[base.index()].kind == RegKind::Ctx),
         }
     }
 

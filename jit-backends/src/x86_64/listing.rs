@@ -109,20 +109,19 @@ fn label(image: &Image, target: usize) -> String {
         return format!("+{target:#x}");
     };
     let range = &image.source_map[index];
-    let name = match range.pcs.first() {
-        Some(pc) => format!("pc_{pc}"),
-        None => {
-            let next = image.source_map.get(index + 1).and_then(|r| r.pcs.first());
-            let before = index
-                .checked_sub(1)
-                .and_then(|i| image.source_map[i].pcs.last());
-            // A function starts with its prologue and ends with its way out.
-            match (next, before) {
-                (_, Some(before)) if starts_with_way_out(image, range) => format!("leave_{before}"),
-                (Some(next), _) => format!("fn_{next}"),
-                (None, Some(before)) => format!("leave_{before}"),
-                (None, None) => "glue".to_owned(),
-            }
+    let name = if let Some(pc) = range.pcs.first() {
+        format!("pc_{pc}")
+    } else {
+        // A function starts with its prologue and ends with its way out.
+        let next = image.source_map.get(index + 1).and_then(|r| r.pcs.first());
+        let before = index
+            .checked_sub(1)
+            .and_then(|i| image.source_map[i].pcs.last());
+        match (next, before) {
+            (_, Some(before)) if starts_with_way_out(image, range) => format!("leave_{before}"),
+            (Some(next), _) => format!("fn_{next}"),
+            (None, Some(before)) => format!("leave_{before}"),
+            (None, None) => "glue".to_owned(),
         }
     };
     match target - range.start {

@@ -4,6 +4,11 @@
 //! whole functions, `lower` translates instruction by instruction, `emit` holds the bytes,
 //! `listing` reads them back through an independent disassembler. What the engine must know
 //! stands in [`isa::x86_64::abi`].
+#![expect(
+    clippy::useless_conversion,
+    clippy::used_underscore_binding,
+    reason = "what `dynasm!` expands to"
+)]
 
 mod abi;
 mod context;

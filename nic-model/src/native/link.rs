@@ -50,9 +50,10 @@ pub(super) fn relocate(
         match relocation.kind {
             RelocationKind::Absolute64 => store(code, at, &value.to_le_bytes()),
             RelocationKind::Absolute32 | RelocationKind::Target(CPU_STRIDE32) => {
-                let low = u32::try_from(value)
-                    .map_err(|_| malformed("the value takes more than four bytes"))?;
-                store(code, at, &low.to_le_bytes())
+                if value > u64::from(u32::MAX) {
+                    return Err(malformed("the value takes more than four bytes"));
+                }
+                store(code, at, &value.to_le_bytes()[..4])
             }
             RelocationKind::EbpfWide | RelocationKind::Target(_) => {
                 return Err(malformed("x86-64 has no such relocation"));
@@ -91,6 +92,10 @@ fn value(
                 .array()
                 .ok_or("a relocation asks for the values of a map that is no array")?;
             if kind == RelocationKind::Target(CPU_STRIDE32) {
+                // The code multiplies by it as a signed number of 32 bits.
+                if i32::try_from(array.cpu_stride).is_err() {
+                    return Err("the values of one CPU take more than 2 GiB");
+                }
                 return Ok(array.cpu_stride as u64);
             }
             let offset = usize::try_from(offset)

@@ -113,7 +113,7 @@ impl Lowering<'_> {
     }
 
     fn note_null_shift(&mut self, pc: usize, width: Width, src: Operand) {
-        if width == Width::W64 && matches!(src, Operand::Imm(imm) if imm & 63 == 0) {
+        if width == Width::W64 && matches!(src, Operand::Imm(imm) if imm % 64 == 0) {
             self.remove(pc, "shifts by nothing");
         }
     }

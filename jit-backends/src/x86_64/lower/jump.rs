@@ -104,14 +104,15 @@ impl Lowering<'_> {
             (false, Width::W32, Err(0)) => x64!(e; test Rd(d), Rd(d)),
             (false, Width::W64, Ok(s)) => x64!(e; cmp Rq(d), Rq(s)),
             (false, Width::W32, Ok(s)) => x64!(e; cmp Rd(d), Rd(s)),
-            (false, Width::W64, Err(imm)) => match i8::try_from(imm) {
-                Ok(short) => self.compare_short(width, d, short),
-                Err(_) => x64!(e; cmp Rq(d), imm),
-            },
-            (false, Width::W32, Err(imm)) => match i8::try_from(imm) {
-                Ok(short) => self.compare_short(width, d, short),
-                Err(_) => x64!(e; cmp Rd(d), imm),
-            },
+            (false, width, Err(imm)) => {
+                if let Ok(short) = i8::try_from(imm) {
+                    self.compare_short(width, d, short);
+                } else if width == Width::W64 {
+                    x64!(e; cmp Rq(d), imm);
+                } else {
+                    x64!(e; cmp Rd(d), imm);
+                }
+            }
         }
     }
 

@@ -6,11 +6,12 @@ use std::mem::offset_of;
 
 use dynasmrt::{DynasmApi, DynasmLabelApi};
 use isa::Symbol;
-use isa::ebpf::{AtomicOp, Insn, MemSize, Operand, Reg, Wide};
+use isa::ebpf::{AtomicOp, MemSize, Operand, Reg, Wide};
 use isa::x86_64::abi::{RunState, context_member};
 
 use super::super::abi::{Hard, RAX, RCX, RDI, RDX, RSI};
 use super::super::emit::{Emitter, mem, x64};
+use super::super::known::Touches;
 use super::Lowering;
 
 /// r1 and r2 of a `Raw` program, from the run state in rdi.
@@ -19,36 +20,37 @@ pub(super) fn raw_arguments(e: &mut Emitter) {
     mem!(e, RDI, offset_of!(RunState, data) as i32; (mov Rq(RDI), QWORD) ());
 }
 
-/// Where an access to the context goes.
-struct Place {
-    offset: i32,
-    size: MemSize,
+/// The member of the run state, as size and offset, that stands for an access to the context.
+fn member(at: i64, size: MemSize) -> Option<(MemSize, i32)> {
+    let member = context_member(at & !3)?;
+    let within = (at & 3) as i32;
+    if member.size == 8 {
+        (within == 0 && size == MemSize::W).then_some((MemSize::DW, member.offset))
+    } else {
+        (within + i32::from(size.bytes()) <= 4).then_some((size, member.offset + within))
+    }
 }
 
 impl Lowering<'_> {
-    /// The member of the run state for the access at `pc`, or a finding.
-    fn context_place(&mut self, pc: usize, offset: Option<i64>, size: MemSize) -> Option<Place> {
-        let place = offset.and_then(|at| {
-            let member = context_member(at & !3)?;
-            let within = (at & 3) as i32;
-            if member.size == 8 {
-                (within == 0 && size == MemSize::W).then_some(Place {
-                    offset: member.offset,
-                    size: MemSize::DW,
-                })
-            } else {
-                (within + i32::from(size.bytes()) <= 4).then_some(Place {
-                    offset: member.offset + within,
-                    size,
-                })
-            }
-        });
+    /// Size and displacement of the access at `pc`; a finding if it is to the context and names
+    /// no field of it.
+    fn place(
+        &mut self,
+        pc: usize,
+        base: Reg,
+        offset: i16,
+        size: MemSize,
+    ) -> Option<(MemSize, i32)> {
+        let place = match self.known.touches(pc, base, offset) {
+            Touches::Memory => Some((size, i32::from(offset))),
+            Touches::Context(at) => member(at, size),
+            Touches::ContextSomewhere => None,
+        };
         if place.is_none() {
-            let row = self.program.insns[pc].row().mnemonic();
             self.refuse(
                 pc,
                 "translate/context",
-                row,
+                self.program.insns[pc].row().mnemonic(),
                 "the access names no one field of the context",
             );
         }
@@ -65,12 +67,8 @@ impl Lowering<'_> {
         offset: i16,
     ) {
         let (d, b) = (self.hard(dst), self.hard(base));
-        let (size, disp) = match self.known.context_offset(pc, base, offset) {
-            None => (size, i32::from(offset)),
-            Some(at) => match self.context_place(pc, at, size) {
-                Some(place) => (place.size, place.offset),
-                None => return,
-            },
+        let Some((size, disp)) = self.place(pc, base, offset, size) else {
+            return;
         };
         let e = &mut self.e;
         match (size, signed) {
@@ -86,12 +84,8 @@ impl Lowering<'_> {
 
     pub(super) fn store(&mut self, pc: usize, size: MemSize, base: Reg, offset: i16, src: Operand) {
         let b = self.hard(base);
-        let (size, disp) = match self.known.context_offset(pc, base, offset) {
-            None => (size, i32::from(offset)),
-            Some(at) => match self.context_place(pc, at, size) {
-                Some(place) => (place.size, place.offset),
-                None => return,
-            },
+        let Some((size, disp)) = self.place(pc, base, offset, size) else {
+            return;
         };
         match src {
             Operand::Reg(reg) => {
@@ -159,15 +153,7 @@ impl Lowering<'_> {
         self.entries.get(index).copied()
     }
 
-    pub(super) fn atomic(
-        &mut self,
-        pc: usize,
-        op: AtomicOp,
-        size: MemSize,
-        base: Reg,
-        offset: i16,
-        src: Reg,
-    ) {
+    pub(super) fn atomic(&mut self, op: AtomicOp, size: MemSize, base: Reg, offset: i16, src: Reg) {
         let (b, s, disp) = (self.hard(base), self.hard(src), i32::from(offset));
         let wide = size == MemSize::DW;
         let e = &mut self.e;
@@ -194,7 +180,6 @@ impl Lowering<'_> {
                 self.fetch_loop(op, wide, b, disp, s);
             }
         }
-        debug_assert!(matches!(self.program.insns[pc], Insn::Atomic { .. }));
     }
 
     /// Fetching or, and, xor: a loop around `cmpxchg`, whose old value is in rax. The address

@@ -191,7 +191,7 @@ impl Lowering<'_> {
                 base,
                 offset,
                 src,
-            } => self.atomic(pc, op, size, base, offset, src),
+            } => self.atomic(op, size, base, offset, src),
             // On x86-64 every load acquires and every store releases.
             Insn::LoadAcquire {
                 size,
