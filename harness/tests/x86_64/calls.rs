@@ -130,7 +130,7 @@ fn cpu_time_and_randomness_are_the_packets_own() {
         4,
     );
     let batch = run_queue(&mut nic.queues(ProgramId(0))[3], &[0; 60]);
-    assert_eq!(batch.frames[0].r0, 3 << 32 | 1_000_000_000);
+    assert_eq!(batch.frames[0].r0, (3 << 32) + 1_000_000_000);
     let two =
         "call bpf_get_prandom_u32\nr6 = r0\ncall bpf_get_prandom_u32\nr0 <<= 32\nr0 |= r6\nexit";
     let (r0, _) = xdp(two);

@@ -6,6 +6,7 @@ use isa::x86_64::abi::CPU_STRIDE32;
 use isa::{CodeRange, Relocation, RelocationKind, Symbol};
 
 use super::abi::Hard;
+use super::access::{self, Access};
 
 /// Emits exactly one instruction into an [`Emitter`].
 macro_rules! x64 {
@@ -16,22 +17,7 @@ macro_rules! x64 {
     }};
 }
 
-/// Emits one instruction with a memory operand `[base + offset]`, with the shorter displacement
-/// where it fits: `mem!(e, base, offset; (mov Rq(dst), QWORD) ())`, with what stands before and
-/// after the operand.
-macro_rules! mem {
-    ($emitter:expr, $base:expr, $offset:expr; ($($before:tt)*) ($($after:tt)*)) => {{
-        let base: $crate::x86_64::abi::Hard = $base;
-        let offset: i32 = $offset;
-        if let Ok(short) = i8::try_from(offset) {
-            x64!($emitter; $($before)* [BYTE Rq(base) + short] $($after)*);
-        } else {
-            x64!($emitter; $($before)* [DWORD Rq(base) + offset] $($after)*);
-        }
-    }};
-}
-
-pub(super) use {mem, x64};
+pub(super) use x64;
 
 /// An image in the making.
 pub(super) struct Emitter {
@@ -99,6 +85,18 @@ impl Emitter {
     /// Puts a label here.
     pub(super) fn bind(&mut self, label: DynamicLabel) {
         self.ops.dynamic_label(label);
+    }
+
+    /// `op reg, [base + disp]`, or with the operands the other way round, as `access` says.
+    pub(super) fn access(&mut self, access: Access, reg: Hard, base: Hard, disp: i32) {
+        self.instructions += 1;
+        access::encode(&mut self.ops, access, reg, base, disp);
+    }
+
+    /// `op [base + disp], imm`, with the immediate's bytes as the instruction wants them.
+    pub(super) fn access_imm(&mut self, access: Access, base: Hard, disp: i32, imm: &[u8]) {
+        self.access(access, 0, base, disp);
+        self.ops.extend(imm);
     }
 
     /// `mov dst, symbol`, filled at load.

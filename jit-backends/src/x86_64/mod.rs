@@ -11,7 +11,7 @@
 )]
 
 mod abi;
-mod context;
+mod access;
 mod emit;
 mod known;
 mod listing;

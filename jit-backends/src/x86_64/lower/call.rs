@@ -10,7 +10,8 @@ use isa::ebpf::{CallTarget, Insn, Reg};
 use isa::x86_64::abi::{RUNTIME_TAIL_CALL, RunState};
 
 use super::super::abi::{R9, RAX, RCX, STATE};
-use super::super::emit::{mem, x64};
+use super::super::access;
+use super::super::emit::x64;
 use super::super::known::Known;
 use super::Lowering;
 use crate::x86_64::plan::Function;
@@ -121,7 +122,7 @@ impl Lowering<'_> {
                 Form::TailCall => self.tail_call(pc, function),
                 Form::Cpu => {
                     let cpu = offset_of!(RunState, cpu) as i32;
-                    mem!(&mut self.e, STATE, cpu; (mov eax, DWORD) ());
+                    self.e.access(access::LOAD32, RAX, STATE, cpu);
                 }
                 Form::ArrayElement {
                     map,
@@ -171,8 +172,9 @@ impl Lowering<'_> {
 
     fn leave_on_trap(&mut self) {
         let trap = offset_of!(RunState, trap) as i32;
-        // cmp dword [r12 + trap], 0
-        mem!(&mut self.e, STATE, trap; (cmp DWORD) (, 0));
+        self.e
+            .access(access::COMPARE32_IMM8, access::CMP, STATE, trap);
+        self.e.ops.push(0);
         let label = self.trap;
         self.trap_used = true;
         x64!(&mut self.e; jne =>label);
@@ -191,7 +193,8 @@ impl Lowering<'_> {
 
     fn note_pc(&mut self, pc: usize) {
         let at = offset_of!(RunState, pc) as i32;
-        mem!(&mut self.e, STATE, at; (mov DWORD) (, pc as i32));
+        self.e
+            .access_imm(access::STORE32_IMM, STATE, at, &(pc as u32).to_le_bytes());
     }
 
     fn tail_call(&mut self, pc: usize, function: &Function) {
@@ -214,7 +217,7 @@ impl Lowering<'_> {
         let key = self.hard(Reg::R2);
         let outside = self.e.new_label();
         let done = self.e.new_label();
-        mem!(&mut self.e, key, 0; (mov eax, DWORD) ());
+        self.e.access(access::LOAD32, RAX, key, 0);
         x64!(&mut self.e; cmp eax, entries as i32);
         x64!(&mut self.e; jae =>outside);
         if stride.is_power_of_two() {
@@ -237,7 +240,7 @@ impl Lowering<'_> {
     /// r0 += distance of this CPU's values in a per-CPU array.
     fn add_cpu(&mut self, map: usize) {
         let cpu = offset_of!(RunState, cpu) as i32;
-        mem!(&mut self.e, STATE, cpu; (mov Rd(RCX), DWORD) ());
+        self.e.access(access::LOAD32, RCX, STATE, cpu);
         self.e.multiply_by_cpu_stride(RCX, map);
         x64!(&mut self.e; add rax, rcx);
     }

@@ -10,14 +10,20 @@ use isa::ebpf::{AtomicOp, MemSize, Operand, Reg, Wide};
 use isa::x86_64::abi::{RunState, context_member};
 
 use super::super::abi::{Hard, RAX, RCX, RDI, RDX, RSI};
-use super::super::emit::{Emitter, mem, x64};
+use super::super::access;
+use super::super::emit::{Emitter, x64};
 use super::super::known::Touches;
 use super::Lowering;
 
 /// r1 and r2 of a `Raw` program, from the run state in rdi.
 pub(super) fn raw_arguments(e: &mut Emitter) {
-    mem!(e, RDI, offset_of!(RunState, raw_len) as i32; (mov Rq(RSI), QWORD) ());
-    mem!(e, RDI, offset_of!(RunState, data) as i32; (mov Rq(RDI), QWORD) ());
+    e.access(
+        access::LOAD64,
+        RSI,
+        RDI,
+        offset_of!(RunState, raw_len) as i32,
+    );
+    e.access(access::LOAD64, RDI, RDI, offset_of!(RunState, data) as i32);
 }
 
 /// The member of the run state, as size and offset, that stands for an access to the context.
@@ -70,16 +76,16 @@ impl Lowering<'_> {
         let Some((size, disp)) = self.place(pc, base, offset, size) else {
             return;
         };
-        let e = &mut self.e;
-        match (size, signed) {
-            (MemSize::B, false) => mem!(e, b, disp; (movzx Rd(d), BYTE) ()),
-            (MemSize::H, false) => mem!(e, b, disp; (movzx Rd(d), WORD) ()),
-            (MemSize::W, false) => mem!(e, b, disp; (mov Rd(d), DWORD) ()),
-            (MemSize::B, true) => mem!(e, b, disp; (movsx Rq(d), BYTE) ()),
-            (MemSize::H, true) => mem!(e, b, disp; (movsx Rq(d), WORD) ()),
-            (MemSize::W, true) => mem!(e, b, disp; (movsxd Rq(d), DWORD) ()),
-            (MemSize::DW, _) => mem!(e, b, disp; (mov Rq(d), QWORD) ()),
-        }
+        let access = match (size, signed) {
+            (MemSize::B, false) => access::LOAD8,
+            (MemSize::H, false) => access::LOAD16,
+            (MemSize::W, false) => access::LOAD32,
+            (MemSize::B, true) => access::LOAD8_SIGNED,
+            (MemSize::H, true) => access::LOAD16_SIGNED,
+            (MemSize::W, true) => access::LOAD32_SIGNED,
+            (MemSize::DW, _) => access::LOAD64,
+        };
+        self.e.access(access, d, b, disp);
     }
 
     pub(super) fn store(&mut self, pc: usize, size: MemSize, base: Reg, offset: i16, src: Operand) {
@@ -89,23 +95,24 @@ impl Lowering<'_> {
         };
         match src {
             Operand::Reg(reg) => {
+                let access = match size {
+                    MemSize::B => access::STORE8,
+                    MemSize::H => access::STORE16,
+                    MemSize::W => access::STORE32,
+                    MemSize::DW => access::STORE64,
+                };
                 let s = self.hard(reg);
-                let e = &mut self.e;
-                match size {
-                    MemSize::B => mem!(e, b, disp; (mov BYTE) (, Rb(s))),
-                    MemSize::H => mem!(e, b, disp; (mov WORD) (, Rw(s))),
-                    MemSize::W => mem!(e, b, disp; (mov DWORD) (, Rd(s))),
-                    MemSize::DW => mem!(e, b, disp; (mov QWORD) (, Rq(s))),
-                }
+                self.e.access(access, s, b, disp);
             }
             Operand::Imm(imm) => {
-                let e = &mut self.e;
-                match size {
-                    MemSize::B => mem!(e, b, disp; (mov BYTE) (, imm as i8)),
-                    MemSize::H => mem!(e, b, disp; (mov WORD) (, imm as i16)),
-                    MemSize::W => mem!(e, b, disp; (mov DWORD) (, imm)),
-                    MemSize::DW => mem!(e, b, disp; (mov QWORD) (, imm)),
-                }
+                let (access, bytes) = match size {
+                    MemSize::B => (access::STORE8_IMM, 1),
+                    MemSize::H => (access::STORE16_IMM, 2),
+                    MemSize::W => (access::STORE32_IMM, 4),
+                    MemSize::DW => (access::STORE64_IMM, 4),
+                };
+                self.e
+                    .access_imm(access, b, disp, &imm.to_le_bytes()[..bytes]);
             }
         }
     }
@@ -155,36 +162,29 @@ impl Lowering<'_> {
 
     pub(super) fn atomic(&mut self, op: AtomicOp, size: MemSize, base: Reg, offset: i16, src: Reg) {
         let (b, s, disp) = (self.hard(base), self.hard(src), i32::from(offset));
-        let wide = size == MemSize::DW;
-        let e = &mut self.e;
-        match (op, wide) {
-            (AtomicOp::Add, true) => mem!(e, b, disp; (lock add QWORD) (, Rq(s))),
-            (AtomicOp::Add, false) => mem!(e, b, disp; (lock add DWORD) (, Rd(s))),
-            (AtomicOp::Or, true) => mem!(e, b, disp; (lock or QWORD) (, Rq(s))),
-            (AtomicOp::Or, false) => mem!(e, b, disp; (lock or DWORD) (, Rd(s))),
-            (AtomicOp::And, true) => mem!(e, b, disp; (lock and QWORD) (, Rq(s))),
-            (AtomicOp::And, false) => mem!(e, b, disp; (lock and DWORD) (, Rd(s))),
-            (AtomicOp::Xor, true) => mem!(e, b, disp; (lock xor QWORD) (, Rq(s))),
-            (AtomicOp::Xor, false) => mem!(e, b, disp; (lock xor DWORD) (, Rd(s))),
-            (AtomicOp::FetchAdd, true) => mem!(e, b, disp; (lock xadd QWORD) (, Rq(s))),
-            (AtomicOp::FetchAdd, false) => mem!(e, b, disp; (lock xadd DWORD) (, Rd(s))),
-            (AtomicOp::Xchg, true) => mem!(e, b, disp; (xchg QWORD) (, Rq(s))),
-            (AtomicOp::Xchg, false) => mem!(e, b, disp; (xchg DWORD) (, Rd(s))),
-            (AtomicOp::Cmpxchg, true) => mem!(e, b, disp; (lock cmpxchg QWORD) (, Rq(s))),
-            (AtomicOp::Cmpxchg, false) => {
-                mem!(e, b, disp; (lock cmpxchg DWORD) (, Rd(s)));
-                // Where it was equal, rax keeps its upper half.
-                x64!(e; mov eax, eax);
+        let wide = usize::from(size == MemSize::DW);
+        let access = match op {
+            AtomicOp::Add => access::LOCK_ADD,
+            AtomicOp::Or => access::LOCK_OR,
+            AtomicOp::And => access::LOCK_AND,
+            AtomicOp::Xor => access::LOCK_XOR,
+            AtomicOp::FetchAdd => access::LOCK_XADD,
+            AtomicOp::Xchg => access::XCHG,
+            AtomicOp::Cmpxchg => access::LOCK_CMPXCHG,
+            AtomicOp::FetchOr | AtomicOp::FetchAnd | AtomicOp::FetchXor => {
+                return self.fetch_loop(op, wide, b, disp, s);
             }
-            (AtomicOp::FetchOr | AtomicOp::FetchAnd | AtomicOp::FetchXor, _) => {
-                self.fetch_loop(op, wide, b, disp, s);
-            }
+        };
+        self.e.access(access[wide], s, b, disp);
+        if op == AtomicOp::Cmpxchg && size == MemSize::W {
+            // Where it was equal, rax keeps its upper half.
+            x64!(&mut self.e; mov eax, eax);
         }
     }
 
     /// Fetching or, and, xor: a loop around `cmpxchg`, whose old value is in rax. The address
     /// and the operand are kept out of rax in registers that are put back afterwards.
-    fn fetch_loop(&mut self, op: AtomicOp, wide: bool, b: Hard, disp: i32, s: Hard) {
+    fn fetch_loop(&mut self, op: AtomicOp, wide: usize, b: Hard, disp: i32, s: Hard) {
         let e = &mut self.e;
         let mut pushed = Vec::with_capacity(3);
         let mut spare = [RDX, RSI, RDI].into_iter().filter(|r| *r != b && *r != s);
@@ -215,11 +215,8 @@ impl Lowering<'_> {
             x64!(e; mov Rq(operand), Rq(s));
         }
         let again = e.new_label();
-        if wide {
-            mem!(e, address, disp; (mov rax, QWORD) ());
-        } else {
-            mem!(e, address, disp; (mov eax, DWORD) ());
-        }
+        let load = [access::LOAD32, access::LOAD64][wide];
+        e.access(load, RAX, address, disp);
         e.bind(again);
         x64!(e; mov rcx, rax);
         match op {
@@ -227,11 +224,7 @@ impl Lowering<'_> {
             AtomicOp::FetchAnd => x64!(e; and rcx, Rq(operand)),
             _ => x64!(e; xor rcx, Rq(operand)),
         }
-        if wide {
-            mem!(e, address, disp; (lock cmpxchg QWORD) (, Rq(RCX)));
-        } else {
-            mem!(e, address, disp; (lock cmpxchg DWORD) (, Rd(RCX)));
-        }
+        e.access(access::LOCK_CMPXCHG[wide], RCX, address, disp);
         x64!(e; jne =>again);
         if s != RAX {
             x64!(e; mov Rq(s), rax);
