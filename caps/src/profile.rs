@@ -17,6 +17,8 @@ include!(concat!(env!("OUT_DIR"), "/profiles.rs"));
 pub struct Caps {
     /// Name: the profile's file name without extension.
     pub name: String,
+    /// The profile's file, as findings name it: `profiles/agilio-cx.toml`.
+    pub file: String,
     /// One line for humans.
     pub summary: String,
     /// Who makes it.

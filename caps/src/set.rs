@@ -2,8 +2,8 @@
 
 use crate::profile::{Caps, Place, ProfileError};
 use crate::read;
-use crate::schema::{self, Kind};
-use crate::value::{Fact, Names, Trust, Value};
+use crate::schema::{self, Kind, Need, full_key};
+use crate::value::{Bound, By, Fact, Names, Trust, Value};
 
 /// What the source of a changed fact says.
 const SOURCE: &str = "modelled: set on the command line";
@@ -56,6 +56,7 @@ pub fn apply_set(caps: &Caps, assignment: &str) -> Result<Caps, ProfileError> {
                 How::Replace => value,
                 How::Add | How::Remove => merged(key, found.row.kind, how, before, value, &at)?,
             };
+            make_room(&mut changed, found.row.need, key);
             changed.facts.insert(
                 key.to_owned(),
                 Fact {
@@ -68,6 +69,26 @@ pub fn apply_set(caps: &Caps, assignment: &str) -> Result<Caps, ProfileError> {
     }
     read::complete(&changed, &at.file, &|_| at.clone())?;
     Ok(changed)
+}
+
+/// Costs are unknown as a whole or each by itself: a cost that is set makes the others unknown
+/// one by one, and the whole takes their place.
+fn make_room(caps: &mut Caps, need: Need, key: &str) {
+    const WHOLE: &str = "model.cycles";
+    if key == WHOLE {
+        caps.facts
+            .retain(|known, _| !known.starts_with("model.cycles."));
+    } else if need == Need::Cost
+        && let Some(whole) = caps.facts.remove(WHOLE)
+    {
+        for row in schema::ROWS.iter().filter(|row| row.need == Need::Cost) {
+            let fact = Fact {
+                value: Value::Number(Bound::Unknown),
+                ..whole.clone()
+            };
+            caps.facts.insert(full_key(By::Model, row.key), fact);
+        }
+    }
 }
 
 /// A list with names added or taken away.

@@ -582,6 +582,47 @@ fn stores_to_values_and_the_stack_are_held_against_the_nic() {
 }
 
 #[test]
+fn a_finding_names_the_users_own_profile() {
+    let text = caps::builtin_text("hbpf").unwrap();
+    let own = Caps::from_toml("./nics/mine.toml", text).unwrap();
+    assert_eq!(own.name, "mine");
+    let findings = check(&program(COUNTER), &own);
+    assert!(findings[0].message.contains("mine has"), "{findings:?}");
+    assert!(
+        findings[0]
+            .why
+            .contains("(./nics/mine.toml, key `stack.bytes`;")
+    );
+}
+
+#[test]
+fn a_key_at_several_places_of_the_stack_is_only_a_warning() {
+    let program = program(
+        "
+.map counter type=hash key=4 value=8 entries=1
+  r7 = r1
+  call bpf_get_prandom_u32
+  r1 = 0
+  *(u32 *)(r10 - 4) = r1
+  *(u32 *)(r10 - 8) = r1
+  r2 = r10
+  r2 += -4
+  if r0 == 0 goto look
+  r2 = r10
+  r2 += -8
+look:
+  r1 = map[counter] ll
+  call bpf_map_lookup_elem
+  r0 = 2
+  exit
+",
+    );
+    let mut findings = check(&program, &nic("agilio-cx"));
+    findings.retain(|f| f.severity != Severity::Note);
+    assert_eq!(short(&findings), ["helper/constraint@12 warning"]);
+}
+
+#[test]
 fn each_frame_of_a_chain_is_rounded_up() {
     let program = program(
         "

@@ -9,6 +9,7 @@
 use std::fmt::Write as _;
 
 use caps::{Bound, Caps, CostClass, Trust, Value, apply_set, builtin, builtin_names};
+use proptest::prelude::*;
 
 fn nic(name: &str) -> Caps {
     builtin(name).unwrap_or_else(|error| panic!("{error}"))
@@ -48,7 +49,7 @@ fn toml_text_reads_back_to_the_same() {
     for name in builtin_names() {
         let caps = nic(name);
         let text = caps.to_toml();
-        let again = Caps::from_toml(&format!("{name}.toml"), &text)
+        let again = Caps::from_toml(&format!("profiles/{name}.toml"), &text)
             .unwrap_or_else(|error| panic!("{error}\n{text}"));
         assert_eq!(again, caps);
         assert_eq!(again.to_toml(), text);
@@ -291,6 +292,15 @@ fn set_changes_one_key_with_its_type() {
 }
 
 #[test]
+fn a_cost_that_is_set_leaves_the_others_unknown() {
+    let caps = apply_set(&nic("netdevsim"), "model.cycles.alu=3").unwrap();
+    assert_eq!(caps.costs().cycles(CostClass::Alu), Some(3));
+    assert_eq!(caps.costs().cycles(CostClass::Mul), None);
+    let none = apply_set(&caps, "model.cycles=unknown").unwrap();
+    assert!(!none.costs().is_known());
+}
+
+#[test]
 fn set_refuses_what_a_profile_would() {
     for (name, text, expected) in [
         (
@@ -397,4 +407,21 @@ fn facts_are_listed_by_layer_in_the_order_of_the_schema() {
     assert!(at("driver.loops") < at("driver.isa.groups"));
     assert!(at("driver.ctx.tc_write") < at("model.packet.headroom_bytes"));
     assert!(at("model.packet.meta_bytes") < at("model.cores"));
+}
+
+proptest! {
+    #[test]
+    fn no_assignment_panics(
+        name in proptest::sample::select(builtin_names()),
+        key in proptest::sample::select(caps::schema::all_keys()),
+        how in "(=|\\+=|-=)",
+        value in r#"([0-9a-f"\[\],{}=x. ]{0,12}|unknown|all|unlimited|host|-1|99999999999999999999|\PC{0,8})"#,
+    ) {
+        let key = key.replace('*', "bpf_map_lookup_elem");
+        if let Ok(caps) = apply_set(&nic(name), &format!("{key}{how}{value}")) {
+            // What was accepted is a profile like any other.
+            let again = Caps::from_toml(&caps.file, &caps.to_toml()).unwrap();
+            prop_assert_eq!(again, caps);
+        }
+    }
 }

@@ -81,32 +81,33 @@ fn regions(
     which: &'static str,
     place: Option<(Region, i64)>,
 ) {
-    let row = format!("helper.{name}.{which}_regions");
     let region = place.and_then(|(region, _)| region_name(region));
-    for ground in checker.grounds(&row) {
+    for ground in checker.grounds(&format!("helper.{name}.{which}_regions")) {
         let Value::Names(names) = &ground.fact.value else {
             continue;
         };
-        if region.is_some_and(|r| names.contains(r)) {
-            continue;
-        }
-        let why = checker.why(&ground);
-        let message = match region {
-            Some(region) => format!(
-                "the {which} of {name} lies in the {}, {} takes it only from: {names}",
-                region.replace('_', " "),
-                checker.caps.name
+        let (severity, lies) = match region {
+            Some(region) if names.contains(region) => continue,
+            Some(region) => (
+                Severity::Error,
+                format!("lies in the {}", region.replace('_', " ")),
             ),
-            None => format!(
-                "the {which} of {name} lies at no single known place, {} takes it only from: {names}",
-                checker.caps.name
+            // It may lie in the region at an offset that differs from path to path.
+            None => (
+                Severity::Warning,
+                "lies at no single known place".to_owned(),
             ),
         };
-        checker.error(
+        let why = checker.why(&ground);
+        checker.add(
+            severity,
             rules::HELPER_CONSTRAINT,
             Some(pc),
             name,
-            message,
+            format!(
+                "the {which} of {name} {lies}, {} takes it only from: {names}",
+                checker.caps.name
+            ),
             why,
             format!("copy the {which} into a local variable and pass that"),
         );

@@ -10,8 +10,10 @@ use crate::value::{Names, Value};
 
 /// Why an instruction is not taken.
 enum Refusal<'a> {
-    /// Its group, or it by name.
+    /// Its group.
     Missing(Ground<'a>, Certainty),
+    /// It by name.
+    Excluded(Ground<'a>),
     /// Its version.
     TooNew(Ground<'a>, &'static str),
 }
@@ -45,8 +47,14 @@ pub(super) fn check(checker: &mut Checker<'_>) {
                     too_new_help(row, newest),
                 );
             }
-            Some(Refusal::Missing(ground, certainty)) => {
-                let why = checker.why(&ground);
+            Some(refusal) => {
+                let (why, certainty) = match refusal {
+                    Refusal::Missing(ground, certainty) => (checker.why(&ground), certainty),
+                    Refusal::Excluded(ground) | Refusal::TooNew(ground, _) => {
+                        let without = format!("no `{}`", row.mnemonic());
+                        (checker.why_shown(&ground, &without), Certainty::Sure)
+                    }
+                };
                 let (rule, help) = if is_atomic {
                     (
                         rules::ATOMIC,
@@ -94,7 +102,7 @@ fn refusal<'a>(checker: &Checker<'a>, row: &Row) -> Option<Refusal<'a>> {
         .into_iter()
         .find(listed)
     {
-        return Some(Refusal::Missing(ground, Certainty::Sure));
+        return Some(Refusal::Excluded(ground));
     }
     let extra = checker.grounds("isa.extra_opcodes");
     if !extra.is_empty() && extra.iter().any(listed) {

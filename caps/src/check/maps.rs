@@ -283,7 +283,7 @@ fn accesses(checker: &mut Checker<'_>) {
                     continue;
                 }
                 let subject = name(checker, map);
-                let why = checker.why_shown(&ground, "`read` for access to map values");
+                let why = checker.why_shown(&ground, "only reads of map values");
                 checker.error(
                     rules::MAP_WRITE,
                     Some(pc),

@@ -156,9 +156,9 @@ impl<'a> Checker<'a> {
 
     fn why_shown(&self, ground: &Ground<'_>, value: &str) -> String {
         format!(
-            "{} {value} (profiles/{}.toml, key `{}`; source: {})",
+            "{} {value} ({}, key `{}`; source: {})",
             ground.by.says(),
-            self.caps.name,
+            self.caps.file,
             ground.key,
             ground.fact.source
         )
@@ -193,7 +193,7 @@ impl<'a> Checker<'a> {
         if !self.caps.model().executes
             && let Some(ground) = self.grounds("executes").first().cloned()
         {
-            let why = self.why_shown(&ground, "`no` for running programs");
+            let why = self.why_shown(&ground, "a device that runs nothing");
             self.add(
                 Severity::Note,
                 rules::NEVER_RUNS,

@@ -163,7 +163,9 @@ fn loops(checker: &mut Checker<'_>) {
             _ => continue,
         };
         for &pc in &closing {
-            let why = checker.why_shown(&ground, "`none` for loops");
+            let known = ground.fact.value != Value::Unknown;
+            let value = if known { "no loops" } else { "no known value" };
+            let why = checker.why_shown(&ground, value);
             checker.add(
                 severity,
                 rules::LOOPS,

@@ -128,6 +128,7 @@ impl Reader<'_> {
         };
         let caps = Caps {
             name: stem(&file).to_owned(),
+            file: file.clone(),
             summary,
             vendor,
             backend,
