@@ -4,6 +4,7 @@
 use bpf::ProgramSet;
 use bpf::map::MapSet;
 use bpf::map::json::{self, MapsJson};
+use bpf::program::{Global, GlobalKind};
 use serde_json::Value;
 
 use crate::error::Error;
@@ -12,7 +13,7 @@ use crate::error::Error;
 #[derive(Clone, Debug)]
 pub struct Seeds {
     name: String,
-    globals: Vec<(String, String)>,
+    globals: Vec<(String, Value)>,
     maps: MapsJson,
 }
 
@@ -26,10 +27,7 @@ impl Seeds {
             .map_err(|e| Error::input(format!("{name}: {e}")).help(
                 "the form is {\"globals\": {NAME: value}, \"maps\": {NAME: [{\"key\": …, \"value\": …}]}}",
             ))?;
-        let globals = std::mem::take(&mut maps.globals)
-            .into_iter()
-            .map(|(name, value)| (name, text_of(&value)))
-            .collect();
+        let globals = std::mem::take(&mut maps.globals).into_iter().collect();
         Ok(Seeds {
             name: name.to_owned(),
             globals,
@@ -38,8 +36,22 @@ impl Seeds {
     }
 
     /// Values of global variables, as `--global` takes them: they are set before verification.
-    pub fn globals(&self) -> &[(String, String)] {
-        &self.globals
+    /// `globals` are the object's, by whose types texts are read.
+    pub fn globals(&self, globals: &[Global]) -> Vec<(String, String)> {
+        let is_text = |name: &str| {
+            globals
+                .iter()
+                .any(|g| g.name == name && g.kind == GlobalKind::Text)
+        };
+        self.globals
+            .iter()
+            .map(|(name, value)| (name.clone(), text_of(value, is_text(name))))
+            .collect()
+    }
+
+    /// Whether there are any.
+    pub fn has_globals(&self) -> bool {
+        !self.globals.is_empty()
     }
 
     /// Names of the programs put into `prog_array` slots.
@@ -62,11 +74,17 @@ impl Seeds {
     }
 }
 
-/// A JSON value as `--global` takes it.
-fn text_of(value: &Value) -> String {
+/// A JSON value as `--global` takes it: a string is text for a variable of text, else the hex
+/// digits of its bytes in memory order.
+fn text_of(value: &Value, is_text: bool) -> String {
     match value {
-        Value::String(text) => text.clone(),
-        Value::Array(list) => list.iter().map(text_of).collect::<Vec<_>>().join(","),
+        Value::String(text) if is_text => text.clone(),
+        Value::String(digits) => format!("hex:{}", digits.trim_start_matches("0x")),
+        Value::Array(list) => list
+            .iter()
+            .map(|v| text_of(v, is_text))
+            .collect::<Vec<_>>()
+            .join(","),
         other => other.to_string(),
     }
 }

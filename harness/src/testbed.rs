@@ -20,6 +20,7 @@ use nic_model::{LoadError, Nic, ProgramId};
 use pcaps::rss::{DEFAULT_KEY, Rss};
 use verifier::Verified;
 
+use crate::compare::Untold;
 use crate::decide::{Decision, Verdict};
 use crate::error::Error;
 use crate::mapdiff::{self, MapDifference};
@@ -405,6 +406,7 @@ impl Testbed {
         let mut spent = self.counts.spent;
         let mut decision = self.decision;
         let (mut order, mut reasons, mut reference) = (Order::PerQueue, Vec::new(), None);
+        let mut not_compared = Vec::new();
         if let Some(running) = &self.running {
             order = running.lanes.order();
             reasons.clone_from(&running.reasons);
@@ -413,6 +415,7 @@ impl Testbed {
             spent.reference += now.reference;
             if let Some(r) = &running.reference {
                 reference = Some(r.name());
+                not_compared = running.lanes.untold().names();
                 map_differences = Some(mapdiff::compare(
                     &running.maps,
                     running.nic.maps(),
@@ -451,6 +454,7 @@ impl Testbed {
             verdicts: self.counts.verdicts,
             not_run: self.counts.not_run,
             reference,
+            not_compared,
             compared: self.counts.compared,
             mismatched: self.counts.mismatched,
             first: self.counts.first,
@@ -516,12 +520,16 @@ impl Testbed {
                 Lanes::arrival(all, runner(), hook.clone(), room, pool)
             }
         };
+        let untold = match self.settings.reference {
+            ReferenceChoice::Kernel => Untold::KERNEL,
+            _ => Untold::default(),
+        };
         Ok(Running {
             programs: verified,
             maps: Arc::clone(&entry.maps),
             nic,
             reference,
-            lanes,
+            lanes: lanes.without(untold),
             reasons,
             hook,
         })

@@ -72,7 +72,7 @@ pub(super) fn object(path: &Path, args: &LoadArgs, queues: u32) -> Result<Progra
         }
     }
     let name = path.display().to_string();
-    bpf::object::load(&name, &bytes, &options).map_err(|e| Error::input(format!("{name}: {e}")))
+    bpf::object::load(&name, &bytes, &options).map_err(|e| Error::input(e.to_string()))
 }
 
 fn hook(arg: HookArg) -> Hook {

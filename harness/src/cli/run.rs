@@ -24,10 +24,14 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> 
     let nic = input::nic(&args.nic.nic, &args.nic.what_if)?;
     let seeds = args.maps_in.as_deref().map(seeds).transpose()?;
     let updates = updates(&args.maps_at)?;
-    let load = with_globals(&args.load, seeds.as_ref());
     let queues = args.queues.unwrap_or(nic.model().queues_default);
-    let set = input::object(&args.object, &load, queues)?;
-    let program = input::one_program(&set, &load)?.name.clone();
+    let mut set = input::object(&args.object, &args.load, queues)?;
+    if let Some(seeds) = seeds.as_ref().filter(|s| s.has_globals()) {
+        // The object's own types say how the values are to be read.
+        let load = with_globals(&args.load, seeds, &set);
+        set = input::object(&args.object, &load, queues)?;
+    }
+    let program = input::one_program(&set, &args.load)?.name.clone();
     let mut testbed = Testbed::new(nic, settings(args)?)?;
     testbed.load_with(&set, &program, seeds.as_ref())?;
 
@@ -130,17 +134,16 @@ fn settings(args: &RunArgs) -> Result<Settings, Error> {
 }
 
 /// Globals of a seeds file come before those of `--global`, which win.
-fn with_globals(args: &LoadArgs, seeds: Option<&Seeds>) -> LoadArgs {
+fn with_globals(args: &LoadArgs, seeds: &Seeds, set: &bpf::ProgramSet) -> LoadArgs {
     let mut args = args.clone();
-    if let Some(seeds) = seeds {
-        let mut globals: Vec<String> = seeds
-            .globals()
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        globals.append(&mut args.globals);
-        args.globals = globals;
-    }
+    let known = set.programs.first().map_or(&[][..], |p| &p.globals);
+    let mut globals: Vec<String> = seeds
+        .globals(known)
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    globals.append(&mut args.globals);
+    args.globals = globals;
     args
 }
 

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::chunk::Chunk;
 use super::order::Order;
 use crate::clock::Stopwatch;
-use crate::compare::{self, Difference};
+use crate::compare::{self, Difference, Untold};
 
 /// Room around a frame, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Lane {
         self.differences.clear();
     }
 
-    fn run(&mut self, hook: &Hook) {
+    fn run(&mut self, hook: &Hook, untold: Untold) {
         if self.nic.frames.is_empty() {
             return;
         }
@@ -70,12 +70,12 @@ impl Lane {
             let watch = Stopwatch::start();
             runner.process(&mut self.reference);
             self.reference_time += watch.elapsed();
-            self.compare(hook);
+            self.compare(hook, untold);
         }
     }
 
     /// In arrival order NIC and reference have nothing in common, so they run side by side.
-    fn run_side_by_side(&mut self, hook: &Hook) {
+    fn run_side_by_side(&mut self, hook: &Hook, untold: Untold) {
         let Lane {
             device,
             runner,
@@ -103,17 +103,19 @@ impl Lane {
             },
         );
         if self.runner.is_some() {
-            self.compare(hook);
+            self.compare(hook, untold);
         }
     }
 
-    fn compare(&mut self, hook: &Hook) {
+    fn compare(&mut self, hook: &Hook, untold: Untold) {
         for index in 0..self.nic.frames.len() {
             let mut differences = compare::outcomes(
                 &self.nic.outcome(index, hook),
                 &self.reference.outcome(index, hook),
+                untold,
             );
-            if !(self.nic.events.is_empty() && self.reference.events.is_empty()) {
+            let silent = self.nic.events.is_empty() && self.reference.events.is_empty();
+            if !(silent || untold.events) {
                 let packet = self.nic.frames[index].number;
                 differences.extend(compare::events(
                     events_of(&self.nic.events, packet),
@@ -172,6 +174,7 @@ pub struct Lanes {
     hook: Hook,
     room: Room,
     pool: Option<rayon::ThreadPool>,
+    untold: Untold,
     /// For each frame of the chunk its lane and its index in the lane's batches.
     places: Vec<(u32, u32)>,
 }
@@ -204,6 +207,7 @@ impl Lanes {
             hook,
             room,
             pool,
+            untold: Untold::default(),
             places: Vec::new(),
         }
     }
@@ -223,8 +227,21 @@ impl Lanes {
             hook,
             room,
             pool,
+            untold: Untold::default(),
             places: Vec::new(),
         }
+    }
+
+    /// The same, with fields that are not compared.
+    #[must_use]
+    pub fn without(mut self, untold: Untold) -> Lanes {
+        self.untold = untold;
+        self
+    }
+
+    /// Fields that are not compared.
+    pub fn untold(&self) -> Untold {
+        self.untold
     }
 
     /// The order in which queues are processed.
@@ -257,19 +274,22 @@ impl Lanes {
                 lane.reference.push(arrival, frame, head, tail);
             }
         }
-        let hook = &self.hook;
+        let (hook, untold) = (&self.hook, self.untold);
         match (&self.pool, self.order) {
-            (None, _) => self.lanes.iter_mut().for_each(|lane| lane.run(hook)),
+            (None, _) => self
+                .lanes
+                .iter_mut()
+                .for_each(|lane| lane.run(hook, untold)),
             (Some(pool), Order::PerQueue) => {
                 let lanes = &mut self.lanes;
-                pool.install(|| lanes.par_iter_mut().for_each(|lane| lane.run(hook)));
+                pool.install(|| lanes.par_iter_mut().for_each(|lane| lane.run(hook, untold)));
             }
             (Some(pool), Order::Arrival) => {
                 let lanes = &mut self.lanes;
                 pool.install(|| {
                     lanes
                         .iter_mut()
-                        .for_each(|lane| lane.run_side_by_side(hook));
+                        .for_each(|lane| lane.run_side_by_side(hook, untold));
                 });
             }
         }

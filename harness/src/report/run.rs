@@ -80,6 +80,8 @@ pub struct Report {
     pub not_run: BTreeMap<NotRun, u64>,
     /// Name of the reference, if there is one.
     pub reference: Option<&'static str>,
+    /// Fields that the reference cannot tell.
+    pub not_compared: Vec<&'static str>,
     /// Packets compared.
     pub compared: u64,
     /// Packets whose outcomes differ.
@@ -174,6 +176,7 @@ impl Report {
             },
             "compare": {
                 "reference": self.reference,
+                "not_compared": self.not_compared,
                 "compared": self.compared,
                 "mismatched": self.mismatched,
                 "maps_equal": self.map_differences.as_ref().map(Vec::is_empty),
@@ -238,7 +241,11 @@ impl Report {
             if self.queues == 1 { "queue" } else { "queues" },
             self.order.name()
         );
-        for reason in &self.order_reasons {
+        for reason in self
+            .order_reasons
+            .iter()
+            .filter(|_| self.order == Order::Arrival)
+        {
             let _ = writeln!(
                 t,
                 "             queues share map {}: {} (insn {})",
@@ -282,6 +289,13 @@ impl Report {
             "  compared   {} packets with {reference}: {mismatched}; {maps}",
             self.compared
         );
+        if !self.not_compared.is_empty() {
+            let _ = writeln!(
+                t,
+                "             not compared, since {reference} does not tell: {}",
+                self.not_compared.join(", ")
+            );
+        }
         if let Some(first) = &self.first {
             let _ = writeln!(
                 t,
