@@ -101,4 +101,6 @@ fn core_relocations_come_to_what_libbpf_computes() {
         ..LoadOptions::default()
     };
     equal("core.o", "core.libbpf", &options);
+    // Written by bpftool's linker, which gives types new numbers.
+    equal("core_linked.o", "core_linked.libbpf", &options);
 }

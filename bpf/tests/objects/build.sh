@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the objects of this folder from the sources beside them, and (with --golden) what
-# libbpf makes of them. Needs clang-19, llvm-strip-19, llvm-objcopy-19; --golden also libbpf.so.1,
+# libbpf makes of them. Needs clang-19, llvm-strip-19, llvm-objcopy-19, bpftool; --golden also libbpf.so.1,
 # Python and root.
 set -eu
 cd "$(dirname "$0")"
@@ -26,10 +26,13 @@ for fields in 4 5 6 7; do
 done
 llvm-objcopy-19 -O binary --only-section=.BTF --set-section-flags .BTF=alloc core_target.o core_target.btf
 rm core_target.o
+# A linker gives types new numbers.
+bpftool gen object core_linked.o core.o
 
 if [ "${1:-}" = --golden ]; then
 	for name in subprograms subprograms_v1 variables variables_without_btf maps; do
 		python3 libbpf.py "$name.o" > "$name.libbpf"
 	done
 	python3 libbpf.py core.o core_target.btf > core.libbpf
+	python3 libbpf.py core_linked.o core_target.btf > core_linked.libbpf
 fi

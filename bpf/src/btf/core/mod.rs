@@ -236,8 +236,9 @@ impl<'a, 'd> Resolver<'a, 'd> {
                 }
             })?;
         if question == Question::LocalTypeId {
+            // A linker that merges BTF renumbers the record's type, not the instruction.
             return Ok(Resolution::Number(Change {
-                from: Some(u64::from(record.ty)),
+                from: None,
                 to: u64::from(record.ty),
                 access: None,
             }));
@@ -385,7 +386,7 @@ fn answer_of(
         | Question::TypeExists
         | Question::TypeMatches
         | Question::EnumeratorExists => number(u64::from(found.is_some()), Some(1)),
-        Question::LocalTypeId => number(u64::from(spec.root), Some(u64::from(spec.root))),
+        Question::LocalTypeId => number(u64::from(spec.root), None),
         Question::TargetTypeId => number(found.map_or(0, |f| u64::from(f.root)), None),
         Question::TypeSize => {
             let to = match found {
