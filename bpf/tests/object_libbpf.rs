@@ -1,5 +1,9 @@
 //! Linked programs and maps equal what libbpf gives the kernel. `objects/libbpf.py` recorded
 //! that (`objects/build.sh --golden`), with libbpf 1.1.
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test a failed unwrap is the failure"
+)]
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,5 +1,9 @@
 //! Objects that people have: what the loader makes of them. The objects of this crate are
 //! built from the sources beside them (`objects/build.sh`).
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test a failed unwrap is the failure"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,9 @@
 //! Malformed objects: an answer, never a panic, a hang, or more memory than the file is worth.
 //! All objects of this repository are cut and changed, at random (seeded) and where it hurts.
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test a failed unwrap is the failure"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

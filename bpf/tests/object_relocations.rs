@@ -1,4 +1,8 @@
 //! RELA objects: their addends stand in the relocation instead of the instruction.
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test a failed unwrap is the failure"
+)]
 
 use std::fs;
 use std::path::Path;

@@ -17,6 +17,8 @@ mod types;
 pub use layout::Bits;
 pub use types::{Enumerator, Kind, Linkage, Member, Parameter, Type, Values, VarSecInfo};
 
+use std::collections::BTreeMap;
+
 use thiserror::Error;
 
 /// Id of a type: 0 is `void`, then types in the order of the section.
@@ -80,6 +82,8 @@ pub struct Btf<'d> {
     strings: &'d [u8],
     /// Byte offset in `types` of type id, for ids from 1.
     offsets: Vec<u32>,
+    /// Section descriptions by name.
+    sections: BTreeMap<&'d str, TypeId>,
 }
 
 const HEADER: usize = 24;
@@ -118,6 +122,7 @@ impl<'d> Btf<'d> {
         let (types_start, types) = part(8, "the type section")?;
         let (_, strings) = part(16, "the string section")?;
         let mut offsets = Vec::with_capacity(types.len() / 16);
+        let mut sections = BTreeMap::new();
         let mut at = 0;
         while at < types.len() {
             let record = types.get(at..).unwrap_or_default();
@@ -134,6 +139,11 @@ impl<'d> Btf<'d> {
             if record.len() < length {
                 return Err(outside(types_start + at, "a type"));
             }
+            if types::is_section(record) {
+                sections
+                    .entry(string_at(strings, u32_at(record, 0)))
+                    .or_insert(id);
+            }
             offsets.push(at as u32);
             at += length;
         }
@@ -141,6 +151,7 @@ impl<'d> Btf<'d> {
             types,
             strings,
             offsets,
+            sections,
         })
     }
 
@@ -178,17 +189,23 @@ impl<'d> Btf<'d> {
 
     /// The section description (`BTF_KIND_DATASEC`) of this name.
     pub fn section(&self, name: &str) -> Option<Type<'d>> {
-        self.iter()
-            .map(|(_, ty)| ty)
-            .find(|ty| matches!(ty.kind, Kind::Section { .. }) && ty.name == name)
+        self.get(*self.sections.get(name)?)
     }
 }
 
-/// The NUL-terminated string at `offset`; empty where there is none or it is not UTF-8.
+/// Longer strings are cut: names and lines of source are far shorter.
+const MAX_STRING: usize = 4096;
+
+/// The NUL-terminated string at `offset`, as far as it is UTF-8; empty where there is none.
 fn string_at(strings: &[u8], offset: u32) -> &str {
     let rest = strings.get(offset as usize..).unwrap_or_default();
+    let rest = rest.get(..MAX_STRING).unwrap_or(rest);
     let end = rest.iter().position(|b| *b == 0).unwrap_or(rest.len());
-    std::str::from_utf8(rest.get(..end).unwrap_or_default()).unwrap_or_default()
+    let bytes = rest.get(..end).unwrap_or_default();
+    std::str::from_utf8(bytes).unwrap_or_else(|error| {
+        let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        std::str::from_utf8(valid).unwrap_or_default()
+    })
 }
 
 /// The little-endian number at `offset`; 0 beyond the end.

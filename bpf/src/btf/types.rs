@@ -279,6 +279,11 @@ pub(super) fn kind_number(record: &[u8]) -> u32 {
     u32_at(record, 4) >> 24 & 0x1f
 }
 
+/// Whether the record that starts here describes a section.
+pub(super) fn is_section(record: &[u8]) -> bool {
+    kind_number(record) == 15
+}
+
 /// Bytes that follow the 12 of the record that starts here; `None` for an unknown kind.
 pub(super) fn extra_length(record: &[u8]) -> Option<usize> {
     let count = (u32_at(record, 4) & 0xffff) as usize;

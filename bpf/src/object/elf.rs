@@ -5,6 +5,7 @@
 //! can be copied by the size of the file).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use object::elf::{self, FileHeader64};
 use object::read::elf::{FileHeader, Rel as _, Rela as _, SectionHeader as _, Sym as _};
@@ -24,6 +25,10 @@ pub(super) struct Elf<'d> {
     pub(super) sections: Vec<Section<'d>>,
     /// Symbols by their index; the first is empty.
     pub(super) symbols: Vec<Symbol<'d>>,
+    /// Symbols by section, section symbols left out.
+    by_section: BTreeMap<usize, Vec<usize>>,
+    /// The first section of each name.
+    by_name: BTreeMap<String, usize>,
 }
 
 /// One section.
@@ -164,22 +169,41 @@ impl<'d> Elf<'d> {
         check_overlap(object, headers, &sections)?;
         let symbols = read_symbols(headers, bytes, &bad, table_offset)?;
         read_relocations(object, headers, bytes, &mut sections, symbols.len(), &bad)?;
-        Ok(Elf { sections, symbols })
+        let mut by_section: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (index, symbol) in symbols.iter().enumerate() {
+            if let Place::Section(section) = symbol.place
+                && symbol.kind != SymbolKind::Section
+            {
+                by_section.entry(section).or_default().push(index);
+            }
+        }
+        let mut by_name = BTreeMap::new();
+        for (index, section) in sections.iter().enumerate() {
+            by_name
+                .entry(section.name.clone().into_owned())
+                .or_insert(index);
+        }
+        Ok(Elf {
+            sections,
+            symbols,
+            by_section,
+            by_name,
+        })
     }
 
     /// The first section of this name, with its index.
     pub(super) fn section_named(&self, name: &str) -> Option<(usize, &Section<'d>)> {
-        self.sections
-            .iter()
-            .enumerate()
-            .find(|(_, section)| section.name == name)
+        let index = *self.by_name.get(name)?;
+        Some((index, self.sections.get(index)?))
     }
 
     /// The symbols defined in a section, in the order of the table, section symbols left out.
     pub(super) fn symbols_in(&self, section: usize) -> impl Iterator<Item = &Symbol<'d>> {
-        self.symbols.iter().filter(move |symbol| {
-            symbol.place == Place::Section(section) && symbol.kind != SymbolKind::Section
-        })
+        self.by_section
+            .get(&section)
+            .into_iter()
+            .flatten()
+            .filter_map(|index| self.symbols.get(*index))
     }
 }
 

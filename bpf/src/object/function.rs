@@ -35,14 +35,6 @@ impl Functions {
     /// section itself.
     pub(super) fn find(object: &str, elf: &Elf<'_>) -> Result<Functions, ObjectError> {
         let mut functions = Functions::default();
-        let mut symbols: BTreeMap<usize, Vec<&super::elf::Symbol<'_>>> = BTreeMap::new();
-        for symbol in &elf.symbols {
-            if let super::elf::Place::Section(section) = symbol.place
-                && symbol.kind != SymbolKind::Section
-            {
-                symbols.entry(section).or_default().push(symbol);
-            }
-        }
         for (index, section) in elf.sections.iter().enumerate() {
             if section.kind != SectionKind::Code || section.data.is_empty() {
                 continue;
@@ -57,7 +49,7 @@ impl Functions {
             if !size.is_multiple_of(SLOT) {
                 return Err(problem(size, SectionProblem::CodeSize { size }));
             }
-            let here = symbols.remove(&index).unwrap_or_default();
+            let here: Vec<_> = elf.symbols_in(index).collect();
             let mut found: Vec<Function> = here
                 .iter()
                 .filter(|s| s.kind == SymbolKind::Function)

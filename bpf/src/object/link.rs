@@ -4,6 +4,7 @@
 //! that is called (or whose address is taken) for the first time is appended and gone through
 //! at once, before its caller goes on. So pcs are those of libbpf and of the kernel's log.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::elf::{Binding, Elf, Place, Relocation, Symbol};
@@ -50,6 +51,8 @@ pub(super) struct Linker<'a, 'd> {
     pub(super) kconfig: BTreeMap<&'d str, u32>,
     /// The map of `.kconfig`.
     pub(super) kconfig_map: Option<usize>,
+    /// Slots that were put into programs so far, refused ones included.
+    pub(super) slots: Cell<u64>,
 }
 
 /// A linked program, still as bytes.
@@ -143,6 +146,8 @@ impl Linker<'_, '_> {
             .and_then(|code| code.get(function.start as usize..function.end as usize))
             .ok_or_else(missing)?;
         let base = work.slots.len();
+        let slots = self.slots.get() + code.len() as u64 / SLOT;
+        self.slots.set(slots);
         if base + code.len() / SLOT as usize > MAX_PROGRAM_SLOTS {
             return Err(Box::new(
                 refusal(

@@ -1,5 +1,6 @@
 //! From an ELF file to a set of programs.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,7 +23,10 @@ use crate::map::{DataSection, InitialSlot, MapDef, MapType, SlotValue};
 use crate::program::{Program, ProgramSet, Refused};
 
 /// More slots than this are refused for all programs of one object together.
-const MAX_OBJECT_SLOTS: u64 = 2 << 20;
+pub(super) const MAX_OBJECT_SLOTS: u64 = 2 << 20;
+
+/// Further variables of `.kconfig` are overlooked.
+const MAX_CONFIG_VALUES: usize = 1024;
 
 pub(super) fn load_elf(
     object: &str,
@@ -100,6 +104,7 @@ pub(super) fn load_elf(
         lines: lines(&elf, ext.lines),
         kconfig,
         kconfig_map,
+        slots: Cell::new(0),
     };
     let contexts = contexts(&elf, btf.as_ref(), &ext.functions);
     let chooser = Chooser {
@@ -120,7 +125,6 @@ pub(super) fn load_elf(
         refused: Vec::new(),
         notes: Vec::new(),
     };
-    let mut total = 0_u64;
     for (index, hook) in choices {
         let Some(function) = functions.all.get(index) else {
             continue;
@@ -131,17 +135,17 @@ pub(super) fn load_elf(
             let insns = decode(&linked, function)?;
             Ok((hook, linked, insns))
         });
+        let slots = linker.slots.get();
+        if slots > MAX_OBJECT_SLOTS {
+            return Err(ObjectError::TooLarge {
+                object: object.to_owned(),
+                what: "instructions of all programs, linked",
+                found: slots,
+                limit: MAX_OBJECT_SLOTS,
+            });
+        }
         match program {
             Ok((hook, linked, insns)) => {
-                total += insns.len() as u64;
-                if total > MAX_OBJECT_SLOTS {
-                    return Err(ObjectError::TooLarge {
-                        object: object.to_owned(),
-                        what: "instructions of all programs, linked",
-                        found: total,
-                        limit: MAX_OBJECT_SLOTS,
-                    });
-                }
                 set.programs.push(Program {
                     name: function.name.clone(),
                     section,
@@ -242,7 +246,7 @@ fn kconfig<'d>(btf: Option<&Btf<'d>>) -> (BTreeMap<&'d str, u32>, u32) {
         return (found, 0);
     };
     let mut sizes = Vec::new();
-    for entry in variables.iter() {
+    for entry in variables.iter().take(MAX_CONFIG_VALUES) {
         if let Some((name, size)) = btf.get(entry.variable).and_then(|ty| match ty.kind {
             Kind::Variable { ty: type_id, .. } => Some((ty.name, btf.size_of(type_id)?)),
             _ => None,

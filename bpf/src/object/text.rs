@@ -12,6 +12,7 @@ use isa::ebpf::{Assembly, CallTarget, Insn, MapDecl, Symbols, Wide, parse_asm};
 
 use super::error::{MapProblem, ObjectError};
 use super::notes;
+use super::program::MAX_OBJECT_SLOTS;
 use super::section::{Hint, hint};
 use super::{LoadOptions, maps, raw, stem};
 use crate::Hook;
@@ -89,6 +90,11 @@ pub(super) fn load(
         refused: Vec::new(),
         notes: Vec::new(),
     };
+    let entry_hook = functions.iter().find_map(|f| match hint(&f.section) {
+        Hint::Packet(hook) => Some(hook),
+        _ => None,
+    });
+    let mut slots = 0;
     for (index, function) in functions.iter().enumerate() {
         let named = options
             .program
@@ -100,12 +106,8 @@ pub(super) fn load(
             Hint::Text if only_text => Some(options.hook.clone().unwrap_or(Hook::XDP)),
             Hint::Text => continue,
             Hint::Packet(hook) => Some(options.hook.clone().unwrap_or(hook)),
-            Hint::TailCall { .. } | Hint::Unknown => options.hook.clone().or_else(|| {
-                functions.iter().find_map(|f| match hint(&f.section) {
-                    Hint::Packet(hook) => Some(hook),
-                    _ => None,
-                })
-            }),
+            Hint::TailCall { .. } => options.hook.clone().or_else(|| entry_hook.clone()),
+            Hint::Unknown => options.hook.clone(),
             Hint::Other(kind) => {
                 set.refused.push(Refused {
                     name: function.name.clone(),
@@ -119,6 +121,15 @@ pub(super) fn load(
             Some(hook) => linker.link(index).map(|linked| (hook, linked)),
             None => Err(Box::new(notes::unknown_hook(&function.section))),
         };
+        slots += linked.as_ref().map_or(0, |(_, linked)| linked.insns.len()) as u64;
+        if slots > MAX_OBJECT_SLOTS {
+            return Err(ObjectError::TooLarge {
+                object: object.to_owned(),
+                what: "instructions of all programs, linked",
+                found: slots,
+                limit: MAX_OBJECT_SLOTS,
+            });
+        }
         match linked {
             Ok((hook, linked)) => set.programs.push(Program {
                 name: function.name.clone(),
@@ -145,23 +156,28 @@ pub(super) fn load(
 /// before the first.
 fn functions(object: &str, assembly: &Assembly) -> Vec<Function> {
     let mut found = Vec::new();
+    let mut labels: BTreeMap<usize, &str> = BTreeMap::new();
+    for (name, pc) in &assembly.labels {
+        labels.entry(*pc).or_insert(name);
+    }
+    let globals: BTreeSet<&str> = assembly.globals.iter().map(String::as_str).collect();
     for section in &assembly.sections {
         if section.start >= section.end {
             continue;
         }
+        let first = assembly
+            .functions
+            .partition_point(|(pc, _)| *pc < section.start);
         let mut starts: Vec<(usize, String)> = assembly
             .functions
             .iter()
-            .filter(|(pc, _)| (section.start..section.end).contains(pc))
+            .skip(first)
+            .take_while(|(pc, _)| *pc < section.end)
             .cloned()
             .collect();
         starts.dedup_by_key(|(pc, _)| *pc);
         if starts.first().is_none_or(|(pc, _)| *pc != section.start) {
-            let label = assembly
-                .labels
-                .iter()
-                .find(|(_, pc)| **pc == section.start)
-                .map(|(name, _)| name.clone());
+            let label = labels.get(&section.start).map(|name| (*name).to_owned());
             let name = label.unwrap_or_else(|| stem(object).to_owned());
             starts.insert(0, (section.start, name));
         }
@@ -173,7 +189,7 @@ fn functions(object: &str, assembly: &Assembly) -> Vec<Function> {
             .collect();
         for ((start, name), end) in starts.into_iter().zip(ends) {
             found.push(Function {
-                global: assembly.globals.contains(&name),
+                global: globals.contains(name.as_str()),
                 name,
                 section: section.name.clone(),
                 start,
@@ -191,6 +207,15 @@ fn define_maps(
     options: &LoadOptions<'_>,
 ) -> Result<Vec<MapDef>, ObjectError> {
     let mut given = raw::declared(object, options)?;
+    let count = assembly.map_names.len();
+    if count > maps::MAX_MAPS {
+        return Err(ObjectError::TooLarge {
+            object: object.to_owned(),
+            what: "maps",
+            found: count as u64,
+            limit: maps::MAX_MAPS as u64,
+        });
+    }
     let mut defs = Vec::with_capacity(assembly.map_names.len());
     for name in &assembly.map_names {
         let declared = assembly.maps.iter().find(|decl| decl.name == *name);

@@ -199,8 +199,15 @@ fn matching(
                     return Ok(false);
                 }
                 for value in p.iter() {
-                    step(fuel)?;
-                    if !q.iter().any(|other| same_name(value.name, other.name)) {
+                    let mut found = false;
+                    for other in q.iter() {
+                        step(fuel)?;
+                        if same_name(value.name, other.name) {
+                            found = true;
+                            break;
+                        }
+                    }
+                    if !found {
                         return Ok(false);
                     }
                 }

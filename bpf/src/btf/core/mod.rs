@@ -11,6 +11,7 @@ mod patch;
 mod spec;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use thiserror::Error;
 
@@ -173,6 +174,8 @@ pub struct Resolver<'a, 'd> {
     target: Option<&'a Btf<'d>>,
     /// Types of the target by their name without flavour.
     by_name: BTreeMap<&'d str, Vec<TypeId>>,
+    /// Candidates by local type.
+    candidates: BTreeMap<TypeId, Rc<[TypeId]>>,
     fuel: u64,
 }
 
@@ -212,6 +215,7 @@ impl<'a, 'd> Resolver<'a, 'd> {
             local,
             target,
             by_name,
+            candidates: BTreeMap::new(),
             fuel: FUEL,
         }
     }
@@ -248,7 +252,12 @@ impl<'a, 'd> Resolver<'a, 'd> {
         }
         let target = self.target.unwrap_or(self.local);
         let mut answer: Option<(Option<u64>, Resolution)> = None;
-        for candidate in self.candidates(record.ty, ty.name) {
+        let candidates = match self.candidates.get(&record.ty) {
+            Some(known) => Rc::clone(known),
+            None => self.find_candidates(record.ty, ty.name).into(),
+        };
+        self.candidates.insert(record.ty, Rc::clone(&candidates));
+        for candidate in candidates.iter().copied() {
             let found = spec
                 .find(self.local, target, candidate, question, &mut self.fuel)
                 .map_err(|_too_complex| CoreError::TooComplex {
@@ -311,7 +320,7 @@ impl<'a, 'd> Resolver<'a, 'd> {
     /// The types of the target that the local type may mean: of the same name and kind. Where
     /// the object's own types are the target, a type means itself, and a flavour the type it
     /// is a flavour of, if the object has it.
-    fn candidates(&self, id: TypeId, name: &str) -> Vec<TypeId> {
+    fn find_candidates(&self, id: TypeId, name: &str) -> Vec<TypeId> {
         let plain = essential(name);
         if self.target.is_none() && plain == name {
             return vec![id];

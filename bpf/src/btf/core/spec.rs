@@ -147,15 +147,14 @@ impl Spec {
         question: Question,
         fuel: &mut u64,
     ) -> Result<Option<Spec>, TooComplex> {
+        compat::step(fuel)?;
         let mut found = Spec {
             root,
             ..Spec::default()
         };
         if question.is_of_enumerator() {
-            return Ok(self.find_enumerator(local, target, root).map(|value| {
-                found.enumerator = Some(value);
-                found
-            }));
+            found.enumerator = self.find_enumerator(local, target, root, fuel)?;
+            return Ok(found.enumerator.is_some().then_some(found));
         }
         if !question.is_of_field() {
             let fits = if question == Question::TypeMatches {
@@ -198,16 +197,27 @@ impl Spec {
         Ok(Some(found))
     }
 
-    fn find_enumerator(&self, local: &Btf<'_>, target: &Btf<'_>, root: TypeId) -> Option<u64> {
-        let Kind::Enum { values, .. } = local.strip(self.root)?.1.kind else {
-            return None;
+    /// The value of the enumerator of the same name in the enumeration `root`.
+    fn find_enumerator(
+        &self,
+        local: &Btf<'_>,
+        target: &Btf<'_>,
+        root: TypeId,
+        fuel: &mut u64,
+    ) -> Result<Option<u64>, TooComplex> {
+        let Some(name) = self.enumerator_name(local).map(essential) else {
+            return Ok(None);
         };
-        let name = essential(values.get(self.enumerator_index)?.name);
-        let Kind::Enum { values, .. } = target.strip(root)?.1.kind else {
-            return None;
+        let Some(Kind::Enum { values, .. }) = target.strip(root).map(|(_, ty)| ty.kind) else {
+            return Ok(None);
         };
-        let found = values.iter().find(|value| essential(value.name) == name)?;
-        Some(found.value)
+        for value in values.iter() {
+            compat::step(fuel)?;
+            if essential(value.name) == name {
+                return Ok(Some(value.value));
+            }
+        }
+        Ok(None)
     }
 
     /// Goes into the member of structure `id` that has the name and fits the type of the local

@@ -53,6 +53,7 @@ pub(super) fn find(
         else {
             continue;
         };
+        maps.check_room(object)?;
         let error = |problem| ObjectError::Map {
             object: object.to_owned(),
             map: ty.name.to_owned(),

@@ -34,6 +34,7 @@ pub(super) fn find(object: &str, elf: &Elf<'_>, maps: &mut Maps) -> Result<(), O
         if section.size == 0 {
             continue;
         }
+        maps.check_room(object)?;
         total = total.saturating_add(section.size);
         if total > MAX_DATA_BYTES {
             return Err(ObjectError::Section {

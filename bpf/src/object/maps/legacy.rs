@@ -63,6 +63,7 @@ pub(super) fn find(
             .chain([section.data.len() as u64])
             .collect();
         for (symbol, next) in symbols.iter().zip(ends) {
+            maps.check_room(object)?;
             let end = if symbol.size == 0 {
                 next
             } else {
@@ -139,7 +140,7 @@ fn define(
     Ok(Relations {
         map,
         id,
-        inner_id: if iproute2 { word(7) } else { 0 },
+        inner_id: if iproute2 && nested { word(7) } else { 0 },
         inner_index: samples_nested.then(|| word(5)),
         inner_slot: (iproute2 && word(8) != u32::MAX).then(|| word(8)),
     })

@@ -20,6 +20,9 @@ pub(super) use declared::declare;
 /// A map of so many bytes is refused: no machine has them.
 const MAX_MAP_BYTES: u64 = 1 << 40;
 
+/// More maps than this are refused for one object; Linux lets one program use 64.
+pub(super) const MAX_MAPS: usize = 1024;
+
 /// The ring buffer's size is a multiple of the page and a power of two, as libbpf makes it.
 const PAGE: u32 = 4096;
 
@@ -96,6 +99,19 @@ impl Maps {
         self.defined.insert((section, offset), index);
         self.defs.push(def);
         index
+    }
+
+    /// Whether one more map can be taken.
+    fn check_room(&self, object: &str) -> Result<(), ObjectError> {
+        if self.defs.len() < MAX_MAPS {
+            return Ok(());
+        }
+        Err(ObjectError::TooLarge {
+            object: object.to_owned(),
+            what: "maps",
+            found: self.defs.len() as u64 + 1,
+            limit: MAX_MAPS as u64,
+        })
     }
 }
 
