@@ -334,3 +334,49 @@ fn an_undecodable_instruction_stops_its_program_alone() {
     assert_eq!(set.refused[0].finding.pc, Some(0));
     assert!(set.refused[0].finding.message.starts_with("tc+0x0"));
 }
+
+/// BTF whose `struct packet` has two anonymous members, each of which has two, and so on:
+/// 2^30 ways to go down, each of them in vain.
+fn endless_types() -> Vec<u8> {
+    const DEPTH: u32 = 30;
+    let strings = b"\0packet\0";
+    let mut types = Vec::new();
+    let mut word = |value: u32| types.extend_from_slice(&value.to_le_bytes());
+    for level in 1..=DEPTH {
+        // Name, kind struct with 2 members, size; then name, type and offset of each.
+        for value in [u32::from(level == 1), 4 << 24 | 2, 8] {
+            word(value);
+        }
+        for value in [0, level + 1, 0, 0, level + 1, 32] {
+            word(value);
+        }
+    }
+    for value in [0, 4 << 24, 0] {
+        word(value);
+    }
+    let length = types.len() as u32;
+    let mut bytes = vec![0x9f, 0xeb, 1, 0];
+    for value in [24, 0, length, length, strings.len() as u32] {
+        bytes.extend_from_slice(&u32::to_le_bytes(value));
+    }
+    bytes.extend(types);
+    bytes.extend_from_slice(strings);
+    bytes
+}
+
+#[test]
+fn types_that_nest_without_end_are_given_up() {
+    let target = endless_types();
+    let options = LoadOptions {
+        btf: Some(&target),
+        ..LoadOptions::default()
+    };
+    let set = load("core.o", &object("core.o"), &options).unwrap();
+    let accesses = set.refused.iter().find(|r| r.name == "accesses").unwrap();
+    assert_eq!(accesses.finding.rule, "object/core-relocation");
+    assert!(
+        accesses.finding.message.contains("too deeply nested"),
+        "{}",
+        accesses.finding.message
+    );
+}

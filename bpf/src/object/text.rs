@@ -234,6 +234,8 @@ fn define_maps(
         };
         defs.push(def);
     }
+    // Maps of the options that no instruction names, such as the inner maps of slots.
+    defs.append(&mut given);
     for decl in &assembly.maps {
         let Some(inner) = &decl.inner else { continue };
         let template = defs.iter().find(|def| def.name == *inner).cloned();

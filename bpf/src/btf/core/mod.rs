@@ -94,6 +94,11 @@ impl Question {
     }
 }
 
+/// A name for a message: at most 100 characters of it.
+fn short(name: &str) -> String {
+    name.chars().take(100).collect()
+}
+
 /// What a record comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resolution {
@@ -165,7 +170,7 @@ pub enum CoreError {
 }
 
 /// Steps of comparing types that one load may take; real objects take some thousands.
-const FUEL: u64 = 20_000_000;
+const FUEL: u64 = 5_000_000;
 
 /// Finds what records mean in a target.
 #[derive(Debug)]
@@ -235,8 +240,8 @@ impl<'a, 'd> Resolver<'a, 'd> {
         let spec =
             Spec::parse(self.local, record.ty, record.access, question).ok_or_else(|| {
                 CoreError::Access {
-                    ty: ty.name.to_owned(),
-                    access: record.access.chars().take(60).collect(),
+                    ty: short(ty.name),
+                    access: short(record.access),
                 }
             })?;
         if question == Question::LocalTypeId {
@@ -260,14 +265,12 @@ impl<'a, 'd> Resolver<'a, 'd> {
         for candidate in candidates.iter().copied() {
             let found = spec
                 .find(self.local, target, candidate, question, &mut self.fuel)
-                .map_err(|_too_complex| CoreError::TooComplex {
-                    ty: ty.name.to_owned(),
-                })?;
+                .map_err(|_too_complex| CoreError::TooComplex { ty: short(ty.name) })?;
             let Some(found) = found else { continue };
             let resolution = answer_of(self.local, &spec, target, Some(&found), question)
                 .ok_or_else(|| CoreError::Access {
-                    ty: ty.name.to_owned(),
-                    access: record.access.chars().take(60).collect(),
+                    ty: short(ty.name),
+                    access: short(record.access),
                 })?;
             let offset = question.is_of_field().then_some(found.bit_offset);
             match answer {
@@ -275,9 +278,7 @@ impl<'a, 'd> Resolver<'a, 'd> {
                 Some((first_offset, first))
                     if first_offset != offset || !same_answer(first, resolution) =>
                 {
-                    return Err(CoreError::Ambiguous {
-                        ty: ty.name.to_owned(),
-                    });
+                    return Err(CoreError::Ambiguous { ty: short(ty.name) });
                 }
                 Some(_) => {}
             }
@@ -286,8 +287,8 @@ impl<'a, 'd> Resolver<'a, 'd> {
             Some((_, resolution)) => Ok(resolution),
             None => answer_of(self.local, &spec, target, None, question).ok_or_else(|| {
                 CoreError::Access {
-                    ty: ty.name.to_owned(),
-                    access: record.access.chars().take(60).collect(),
+                    ty: short(ty.name),
+                    access: short(record.access),
                 }
             }),
         }
@@ -296,7 +297,11 @@ impl<'a, 'd> Resolver<'a, 'd> {
     /// What the record is about, in words: `iphdr.saddr`, `bpf_func_id::BPF_FUNC_loop`.
     pub fn describe(&self, record: &CoreRecord<'_>) -> String {
         let name = self.local.get(record.ty).map_or("", |ty| ty.name);
-        let mut text = if name.is_empty() { "(anonymous)" } else { name }.to_owned();
+        let mut text = if name.is_empty() {
+            "(anonymous)".to_owned()
+        } else {
+            short(name)
+        };
         let spec = Question::from_number(record.kind)
             .and_then(|question| Spec::parse(self.local, record.ty, record.access, question));
         let Some(spec) = spec else { return text };
@@ -311,7 +316,7 @@ impl<'a, 'd> Resolver<'a, 'd> {
                 && let Some(member) = members.get(access.index as usize)
             {
                 text.push('.');
-                text.push_str(member.name);
+                text.push_str(&short(member.name));
             }
         }
         text
