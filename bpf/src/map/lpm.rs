@@ -6,6 +6,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::seqlock::Locked;
 use super::table::{Table, TableShape, Update};
 use super::{Errno, Memory, UpdateFlags, ValueAt, seqlock};
 
@@ -21,6 +22,8 @@ pub(super) struct Lpm {
     value_size: usize,
     /// For each prefix length how many there are.
     counts: usize,
+    /// For each prefix length a bit, set if there are any; 32 of them in a word.
+    lengths: usize,
 }
 
 /// A key cut to its prefix, in a buffer for the longest.
@@ -42,6 +45,20 @@ impl Cut {
         Cut {
             bytes,
             size: key.len(),
+        }
+    }
+
+    /// Cuts it further, to `bits` bits.
+    fn shorten(&mut self, bits: u32) {
+        self.bytes[..4].copy_from_slice(&bits.to_le_bytes());
+        let whole = 4 + bits as usize / 8;
+        let size = self.size;
+        if let Some((first, rest)) = self.bytes[..size]
+            .get_mut(whole..)
+            .and_then(<[u8]>::split_first_mut)
+        {
+            *first &= !(0xff >> (bits % 8));
+            rest.fill(0);
         }
     }
 
@@ -67,8 +84,15 @@ impl Lpm {
             key_size: key_size as usize,
             value_size: value_size as usize,
             counts: end as usize,
+            lengths: 0,
         };
-        (lpm, end + 4 * (lpm.max_bits() as u128 + 1))
+        let lengths = end + 4 * (u128::from(lpm.max_bits()) + 1);
+        let words = u128::from(lpm.max_bits() / 32 + 1);
+        let lpm = Lpm {
+            lengths: lengths as usize,
+            ..lpm
+        };
+        (lpm, lengths + 4 * words)
     }
 
     fn max_bits(&self) -> u32 {
@@ -92,11 +116,42 @@ impl Lpm {
     pub(super) fn lookup(&self, memory: &Memory, key: &[u8]) -> Option<ValueAt> {
         let bits = self.bits(key)?;
         seqlock::read(memory, || {
-            (0..=bits)
-                .rev()
-                .filter(|bits| memory.word(self.counts + 4 * *bits as usize).load(Relaxed) != 0)
-                .find_map(|bits| self.table.walk(memory, Cut::new(key, bits).key()))
+            let mut cut = Cut::new(key, bits);
+            let mut above = bits + 1;
+            while let Some(length) = self.next_length(memory, above) {
+                cut.shorten(length);
+                if let Some(at) = self.table.walk(memory, cut.key()) {
+                    return Some(at);
+                }
+                above = length;
+            }
+            None
         })
+    }
+
+    /// The longest prefix length below `above` of which there are any.
+    fn next_length(&self, memory: &Memory, above: u32) -> Option<u32> {
+        let mut word = above.checked_sub(1)? / 32;
+        // Only bits below `above`; all of a lower word.
+        let mut mask = u32::MAX >> (31 - (above - 1) % 32);
+        loop {
+            let set = memory.word(self.lengths + 4 * word as usize).load(Relaxed) & mask;
+            if set != 0 {
+                return Some(32 * word + 31 - set.leading_zeros());
+            }
+            word = word.checked_sub(1)?;
+            mask = u32::MAX;
+        }
+    }
+
+    /// Brings the bit of a prefix length in line with its count, after the count changed.
+    fn note_length(&self, memory: &Memory, bits: u32) {
+        let _locked = Locked::new(memory);
+        let word = memory.word(self.lengths + 4 * (bits / 32) as usize);
+        let bit = 1 << (bits % 32);
+        let any = memory.word(self.counts + 4 * bits as usize).load(Relaxed) != 0;
+        let before = word.load(Relaxed);
+        word.store(if any { before | bit } else { before & !bit }, Relaxed);
     }
 
     /// Sets the value of a prefix.
@@ -130,6 +185,7 @@ impl Lpm {
             memory
                 .word(self.counts + 4 * bits as usize)
                 .fetch_add(1, Relaxed);
+            self.note_length(memory, bits);
         }
         Ok(())
     }
@@ -142,6 +198,7 @@ impl Lpm {
         memory
             .word(self.counts + 4 * bits as usize)
             .fetch_sub(1, Relaxed);
+        self.note_length(memory, bits);
         Ok(())
     }
 

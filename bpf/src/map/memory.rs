@@ -272,52 +272,90 @@ impl Memory {
         Some(())
     }
 
+    /// The 8 bytes at `offset`, which must be a multiple of 8 and lie inside: for loops that
+    /// have checked their whole range.
+    #[inline]
+    fn word64(&self, offset: usize) -> &AtomicU64 {
+        debug_assert!(offset.is_multiple_of(8) && self.holds(offset, 8));
+        let offset = if self.holds(offset, 8) {
+            offset & !7
+        } else {
+            0
+        };
+        // SAFETY: in bounds: inside by the check, or the first of at least 64 bytes.
+        let at = unsafe { self.base.add(offset) };
+        // SAFETY: in bounds and aligned to 8; all access is atomic.
+        unsafe { at.cast::<AtomicU64>().as_ref() }
+    }
+
     /// Copies bytes out; `None`, with nothing copied, if they are not all inside.
-    pub fn read(&self, mut offset: usize, mut into: &mut [u8]) -> Option<()> {
+    pub fn read(&self, offset: usize, into: &mut [u8]) -> Option<()> {
         if !self.holds(offset, into.len()) {
             return None;
         }
-        while !into.is_empty() {
-            let size = piece(offset, into.len());
-            let (head, rest) = into.split_at_mut(size);
+        let words = aligned_words(offset, into.len());
+        let (wide, mut rest) = into.split_at_mut(8 * words);
+        for (i, word) in wide.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            *word = self
+                .word64(offset + 8 * i)
+                .load(Ordering::Relaxed)
+                .to_le_bytes();
+        }
+        let mut offset = offset + 8 * words;
+        while !rest.is_empty() {
+            let size = piece(offset, rest.len());
+            let (head, tail) = rest.split_at_mut(size);
             head.copy_from_slice(&self.load(offset, size)?.to_le_bytes()[..size]);
-            into = rest;
+            rest = tail;
             offset += size;
         }
         Some(())
     }
 
     /// Copies bytes in; `None`, with nothing copied, if they do not fit inside.
-    pub fn write(&self, mut offset: usize, mut from: &[u8]) -> Option<()> {
+    pub fn write(&self, offset: usize, from: &[u8]) -> Option<()> {
         if !self.holds(offset, from.len()) {
             return None;
         }
-        while !from.is_empty() {
-            let size = piece(offset, from.len());
-            let (head, rest) = from.split_at(size);
-            let mut word = [0; 8];
-            word[..size].copy_from_slice(head);
-            self.store(offset, size, u64::from_le_bytes(word))?;
-            from = rest;
+        let words = aligned_words(offset, from.len());
+        let (wide, mut rest) = from.split_at(8 * words);
+        for (i, word) in wide.as_chunks::<8>().0.iter().enumerate() {
+            self.word64(offset + 8 * i)
+                .store(u64::from_le_bytes(*word), Ordering::Relaxed);
+        }
+        let mut offset = offset + 8 * words;
+        while !rest.is_empty() {
+            let size = piece(offset, rest.len());
+            let (head, tail) = rest.split_at(size);
+            self.store(offset, size, little_endian(head))?;
+            rest = tail;
             offset += size;
         }
         Some(())
     }
 
     /// Whether the bytes at `offset` equal `bytes`; false if they are not all inside.
-    pub fn equals(&self, mut offset: usize, mut bytes: &[u8]) -> bool {
+    #[inline]
+    pub fn equals(&self, offset: usize, bytes: &[u8]) -> bool {
         if !self.holds(offset, bytes.len()) {
             return false;
         }
-        while !bytes.is_empty() {
-            let size = piece(offset, bytes.len());
-            let (head, rest) = bytes.split_at(size);
-            let mut word = [0; 8];
-            word[..size].copy_from_slice(head);
-            if self.load(offset, size) != Some(u64::from_le_bytes(word)) {
+        let words = aligned_words(offset, bytes.len());
+        let (wide, mut rest) = bytes.split_at(8 * words);
+        for (i, word) in wide.as_chunks::<8>().0.iter().enumerate() {
+            let there = self.word64(offset + 8 * i).load(Ordering::Relaxed);
+            if there != u64::from_le_bytes(*word) {
                 return false;
             }
-            bytes = rest;
+        }
+        let mut offset = offset + 8 * words;
+        while !rest.is_empty() {
+            let size = piece(offset, rest.len());
+            let (head, tail) = rest.split_at(size);
+            if self.load(offset, size) != Some(little_endian(head)) {
+                return false;
+            }
+            rest = tail;
             offset += size;
         }
         true
@@ -369,6 +407,26 @@ impl Memory {
         let copy = Memory::private(self.len)?;
         copy.copy_from(self)?;
         Some(copy)
+    }
+}
+
+/// How many aligned words a range of `len` bytes at `offset` begins with.
+#[inline]
+fn aligned_words(offset: usize, len: usize) -> usize {
+    if offset.is_multiple_of(8) { len / 8 } else { 0 }
+}
+
+/// Up to 8 bytes as a number.
+#[inline]
+fn little_endian(bytes: &[u8]) -> u64 {
+    match *bytes {
+        [a] => u64::from(a),
+        [a, b] => u64::from(u16::from_le_bytes([a, b])),
+        [a, b, c, d] => u64::from(u32::from_le_bytes([a, b, c, d])),
+        _ => bytes
+            .iter()
+            .rev()
+            .fold(0, |value, byte| value << 8 | u64::from(*byte)),
     }
 }
 

@@ -78,6 +78,7 @@ pub(super) struct Update<'a> {
 }
 
 /// A hash of the key, the same on every machine and in every run.
+#[inline]
 pub(super) fn hash(key: &[u8]) -> u32 {
     const K: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |h: u64, word: u64| {
@@ -85,18 +86,19 @@ pub(super) fn hash(key: &[u8]) -> u32 {
         (product as u64) ^ (product >> 64) as u64
     };
     let mut h = 0x243f_6a88_85a3_08d3 ^ key.len() as u64;
-    let mut words = key.chunks_exact(8);
-    for word in &mut words {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(word);
-        h = mix(h, u64::from_le_bytes(bytes));
+    let (words, rest) = key.as_chunks::<8>();
+    for word in words {
+        h = mix(h, u64::from_le_bytes(*word));
     }
-    let rest = words.remainder();
-    if !rest.is_empty() {
-        let mut bytes = [0; 8];
-        bytes[..rest.len()].copy_from_slice(rest);
-        h = mix(h, u64::from_le_bytes(bytes));
-    }
+    h = match *rest {
+        [] => h,
+        [a, b, c, d] => mix(h, u64::from(u32::from_le_bytes([a, b, c, d]))),
+        _ => {
+            let mut bytes = [0; 8];
+            bytes[..rest.len()].copy_from_slice(rest);
+            mix(h, u64::from_le_bytes(bytes))
+        }
+    };
     h = mix(h, h >> 32);
     (h ^ (h >> 32)) as u32
 }
