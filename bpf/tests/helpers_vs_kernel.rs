@@ -11,6 +11,7 @@
 mod kernel;
 mod machine;
 
+use bpf::helper::Machine;
 use bpf::map::{Map, MapDef, MapType};
 use kernel::{KernelMap, KernelProgram, Rng, insn, wide};
 use machine::{HANDLES, MEMORY, TestMachine};
@@ -120,7 +121,6 @@ fn here(machine: &mut TestMachine, calls: &[Call]) {
         }
         let mut r0 = bpf::helper::call(*id, machine, values).unwrap();
         if *id == 131 {
-            use bpf::helper::Machine;
             record = r0;
             if r0 == 0 {
                 return;
@@ -614,7 +614,6 @@ fn values_under_an_address_that_is_held() {
     if !kernel::available() {
         return;
     }
-    use bpf::helper::Machine;
     let mut rng = Rng(8);
     for kind in [
         MapType::Hash,
@@ -662,7 +661,6 @@ fn values_under_an_address_that_is_held() {
                 .unwrap();
             machine.maps.push(map);
 
-            let hold: Vec<Call> = vec![(1, vec![A::Map(0), A::M(SCRATCH + 8)])];
             let mut slots = program(&memory.theirs, &[], &pairs);
             slots.truncate(slots.len() - 2);
             wide(&mut slots, 1, 1, pairs[0].theirs.raw() as u64);
@@ -674,7 +672,6 @@ fn values_under_an_address_that_is_held() {
             slots.push(insn(0xbf, 8, 0, 0, 0));
             let held = bpf::helper::call(1, &mut machine, [HANDLES, MEMORY + SCRATCH + 8, 0, 0, 0]);
             let held = held.unwrap();
-            assert_eq!(hold.len(), 1);
             for (i, step) in steps.iter().enumerate() {
                 let mut one = program(&memory.theirs, std::slice::from_ref(step), &pairs);
                 // Without the prologue (10 slots) and the end (2).

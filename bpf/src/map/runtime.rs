@@ -423,7 +423,8 @@ impl Map {
         }
     }
 
-    /// Reserves a ring buffer record of `size` bytes, all zero; `None` if there is no room.
+    /// Reserves a ring buffer record of `size` bytes, all zero; `None` if there is no room. Each
+    /// CPU has a ring of its own of the full size, which the host drains after each packet.
     pub fn reserve(&self, size: u64, cpu: u32) -> Option<ValueAt> {
         match &self.layout {
             Layout::Ring(ring) => ring.reserve(&self.memory, size, cpu),

@@ -81,26 +81,26 @@ pub(super) struct Update<'a> {
 #[inline]
 pub(super) fn hash(key: &[u8]) -> u32 {
     const K: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mix = |h: u64, word: u64| {
-        let product = u128::from(h ^ word) * u128::from(K | 1);
+    let mix = |state: u64, word: u64| {
+        let product = u128::from(state ^ word) * u128::from(K | 1);
         (product as u64) ^ (product >> 64) as u64
     };
-    let mut h = 0x243f_6a88_85a3_08d3 ^ key.len() as u64;
+    let mut state = 0x243f_6a88_85a3_08d3 ^ key.len() as u64;
     let (words, rest) = key.as_chunks::<8>();
     for word in words {
-        h = mix(h, u64::from_le_bytes(*word));
+        state = mix(state, u64::from_le_bytes(*word));
     }
-    h = match *rest {
-        [] => h,
-        [a, b, c, d] => mix(h, u64::from(u32::from_le_bytes([a, b, c, d]))),
+    state = match *rest {
+        [] => state,
+        [a, b, c, d] => mix(state, u64::from(u32::from_le_bytes([a, b, c, d]))),
         _ => {
             let mut bytes = [0; 8];
             bytes[..rest.len()].copy_from_slice(rest);
-            mix(h, u64::from_le_bytes(bytes))
+            mix(state, u64::from_le_bytes(bytes))
         }
     };
-    h = mix(h, h >> 32);
-    (h ^ (h >> 32)) as u32
+    state = mix(state, state >> 32);
+    (state ^ (state >> 32)) as u32
 }
 
 impl Table {

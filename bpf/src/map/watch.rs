@@ -12,7 +12,7 @@
 //! writes; elements of per-CPU arrays and ring buffers (which are per CPU here) are not watched,
 //! but reading another CPU's value is a conflict. Programs
 //! write values through the address a lookup gives: where a program may store into the map, the
-//! caller says so ([`Map::watch`]) and a lookup counts as a write.
+//! caller says so ([`Map::watch`](super::Map::watch)) and a lookup counts as a write.
 //!
 //! Whether a map was full is decided at the end of the chunk: if the entries at its start and
 //! the most that each queue had added at any time do not fit together, the order may have
