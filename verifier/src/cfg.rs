@@ -104,8 +104,7 @@ fn find_functions(program: &Program) -> Result<Vec<Function>, Located> {
             start,
             end,
             tail_calls: insns[start..end]
-                .iter()
-                .any(|i| *i == Insn::Call(CallTarget::Helper(crate::platform::TAIL_CALL))),
+                .contains(&Insn::Call(CallTarget::Helper(crate::platform::TAIL_CALL))),
         })
         .collect())
 }

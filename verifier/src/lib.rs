@@ -163,7 +163,7 @@ struct Proved {
 /// A problem, its pc, and what was spent until then.
 type Failed = Box<(usize, report::Problem, Stats)>;
 
-fn prove<'a>(program: &Program, options: Options<'a>, log: &mut String) -> Result<Proved, Failed> {
+fn prove(program: &Program, options: Options<'_>, log: &mut String) -> Result<Proved, Failed> {
     let early = |(pc, problem)| Box::new((pc, problem, Stats::default()));
     let platform = platform::Platform {
         program,

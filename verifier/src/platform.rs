@@ -20,6 +20,12 @@ pub(crate) const MAP_DELETE: u32 = 3;
 /// `bpf_tail_call`.
 pub(crate) const TAIL_CALL: u32 = 12;
 
+/// `bpf_get_smp_processor_id`.
+pub(crate) const GET_SMP_PROCESSOR_ID: u32 = 8;
+/// Most CPUs (queues) that a program may run on. The kernel bounds the number by the CPUs of the
+/// machine that it runs on; this is what distributions build it for.
+pub(crate) const MAX_CPUS: u64 = 8192;
+
 const REDIRECT_MAP: u32 = 51;
 const MAP_PUSH: u32 = 87;
 const MAP_POP: u32 = 88;

@@ -3,6 +3,12 @@
 //!
 //! A case is one program: `;; accept`, or `;; reject RULE` with the rule it breaks. Where the
 //! kernel's verdict differs and that is known, a line `;; kernel accept|reject: why` says so.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "test code"
+)]
 
 mod support;
 

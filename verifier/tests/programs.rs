@@ -1,4 +1,10 @@
 //! The repository's own programs: accepted here and by the kernel.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "test code"
+)]
 
 mod support;
 

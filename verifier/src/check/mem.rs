@@ -308,7 +308,7 @@ impl Place<'_> {
     fn stack_access(&self, touch: Touch, size: u8, writes: bool) -> Result<(), Problem> {
         let width = i64::from(size);
         let aligned = self.fixed().rem_euclid(width) == 0
-            && (self.pointer.range.bits.value | self.pointer.range.bits.mask) % width as u64 == 0;
+            && (self.pointer.range.bits.max()).is_multiple_of(width as u64);
         if !aligned {
             return Err(self
                 .outside(

@@ -30,7 +30,6 @@ pub(crate) fn check(cx: &Context<'_>, state: &State, assertion: &Assertion) -> R
         )
         .about("r10")
         .help("copy r10 to another register and change that")),
-        Assertion::Writable(_) => Ok(()),
         Assertion::ShiftAmount { amount, bits } => {
             let raw = matches!(cx.platform.program.hook, bpf::Hook::Raw { .. });
             if raw || (0..bits).contains(&amount) {
@@ -45,7 +44,7 @@ pub(crate) fn check(cx: &Context<'_>, state: &State, assertion: &Assertion) -> R
             Err(Problem::new(Rule::DivisionByZero, "div by zero")
                 .why("the divisor is the constant 0"))
         }
-        Assertion::Divisor(_) => Ok(()),
+        Assertion::Writable(_) | Assertion::Divisor(_) => Ok(()),
         Assertion::Arithmetic {
             op,
             width,
@@ -209,7 +208,6 @@ fn arithmetic(
     }
     sane_offset(kind, number)?;
     match op {
-        AluOp::Add => {}
         AluOp::Sub if !a.kind.is_pointer() => {
             return Err(problem(format!(
                 "{dst} tried to subtract pointer from scalar"
@@ -221,7 +219,7 @@ fn arithmetic(
                     .help("add a negative constant instead"),
             );
         }
-        AluOp::Sub => {}
+        AluOp::Add | AluOp::Sub => {}
         AluOp::And | AluOp::Or | AluOp::Xor => {
             return Err(problem(format!(
                 "{dst} bitwise operator {} on pointer prohibited",

@@ -233,6 +233,7 @@ impl Range {
 }
 
 /// The unsigned and the signed interval of one width.
+#[derive(Clone, Copy)]
 struct Views<U, S> {
     umin: U,
     umax: U,

@@ -18,3 +18,6 @@ pub use stack::{Byte, FRAME_BYTES, Loaded, Slot, Stack, slot_of};
 pub use state::{Frame, Ids, Reference, State};
 pub use tnum::Tnum;
 pub use types::{Extent, Kind, MapRef, Value};
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,9 @@ pub struct Range {
     pub s32_max: i32,
 }
 
+/// The upper half of a value.
+const UPPER: u64 = !0xffff_ffff;
+
 /// No value fits all views: the path cannot be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Empty;
@@ -350,7 +353,6 @@ impl Range {
         }
         // A bound whose lower half is impossible moves to the nearest that is possible; the
         // upper half of a possible value near it is at least (at most) the bound's own.
-        const UPPER: u64 = !0xffff_ffff;
         let (low, high) = (u64::from(self.u32_min), u64::from(self.u32_max));
         self.umin = self.umin.max(self.umin & UPPER | low);
         self.umax = self.umax.min(self.umax & UPPER | high);

@@ -60,9 +60,10 @@ pub(super) fn demands(cx: &Context<'_>, state: &State, insn: &Insn) -> Marks {
             if let Some(prototype) = cx.platform.helper(id) {
                 for given in Given::all(&cx.platform, state, prototype) {
                     match given.arg {
-                        Arg::Size | Arg::SizeOrZero | Arg::ConstAllocSize => demand(given.reg),
-                        // Null is given in place of memory.
-                        Arg::MemOrNull => demand(given.reg),
+                        // For memory or null: null as the number 0.
+                        Arg::Size | Arg::SizeOrZero | Arg::ConstAllocSize | Arg::MemOrNull => {
+                            demand(given.reg);
+                        }
                         _ => {}
                     }
                 }
@@ -221,7 +222,6 @@ fn step_back(
                 *regs |= bit(src);
             }
         }
-        Insn::Neg { .. } | Insn::Swap { .. } => {}
         Insn::LoadWide { dst, .. } => *regs &= !bit(dst),
         Insn::Load { dst, .. } | Insn::LoadAcquire { dst, .. } => {
             if *regs & bit(dst) != 0 {
@@ -243,7 +243,6 @@ fn step_back(
                 marks.slots[usize::from(frame)] &= !(1 << slot);
             }
         }
-        Insn::LoadPacket { .. } => *regs &= !0b11_1111,
         Insn::Branch {
             dst,
             src: Operand::Reg(src),
@@ -262,7 +261,7 @@ fn step_back(
             marks.regs[caller] = marks.regs[caller] & !0b11_1111 | arguments;
             return caller;
         }
-        Insn::Call(_) => *regs &= !0b11_1111,
+        Insn::Call(_) | Insn::LoadPacket { .. } => *regs &= !0b11_1111,
         Insn::Exit => {
             // Backwards into the callee: its result is what r0 holds.
             let result = *regs & 1;
@@ -271,7 +270,12 @@ fn step_back(
             marks.slots[depth + 1] = 0;
             return depth + 1;
         }
-        Insn::Branch { .. } | Insn::Jump { .. } | Insn::MayGoto { .. } | Insn::WideTail => {}
+        Insn::Neg { .. }
+        | Insn::Swap { .. }
+        | Insn::Branch { .. }
+        | Insn::Jump { .. }
+        | Insn::MayGoto { .. }
+        | Insn::WideTail => {}
     }
     depth
 }

@@ -38,7 +38,7 @@ impl Visits {
         }
         if let Some(call) = call_of(cx, state, insn) {
             fact.call = Some(match fact.call.take() {
-                Some(known) if !first => join_call(known, &call),
+                Some(known) if !first => join_call(&known, &call),
                 _ => call,
             });
         }
@@ -221,7 +221,7 @@ fn call_of(cx: &Context<'_>, state: &State, insn: &Insn) -> Option<CallFact> {
     })
 }
 
-fn join_call(a: CallFact, b: &CallFact) -> CallFact {
+fn join_call(a: &CallFact, b: &CallFact) -> CallFact {
     CallFact {
         map: a.map.filter(|m| Some(*m) == b.map),
         key: a.key.filter(|k| Some(*k) == b.key),

@@ -136,14 +136,14 @@ pub(super) fn move_extended(
 }
 
 /// Arithmetic on two numbers.
-fn numbers(op: AluOp, width: Width, a: &Value, b: &Value) -> Value {
+fn numbers(op: AluOp, width: Width, first: &Value, second: &Value) -> Value {
     let (x, y) = match width {
-        Width::W64 => (a.range, b.range),
-        Width::W32 => (a.range.lower(), b.range.lower()),
+        Width::W64 => (first.range, second.range),
+        Width::W32 => (first.range.lower(), second.range.lower()),
     };
     let bits = if width == Width::W64 { 64 } else { 32 };
     // A shift by an unknown amount, or by one outside the width, is not followed.
-    let amount = y.as_constant().filter(|n| *n < bits).map(|n| n as u32);
+    let amount = y.as_constant().filter(|by| *by < bits).map(|by| by as u32);
     let range = match (op, amount) {
         (AluOp::Add, _) => x.add(&y),
         (AluOp::Sub, _) => x.sub(&y),
@@ -151,13 +151,15 @@ fn numbers(op: AluOp, width: Width, a: &Value, b: &Value) -> Value {
         (AluOp::And, _) => x.and(&y),
         (AluOp::Or, _) => x.or(&y),
         (AluOp::Xor, _) => x.xor(&y),
-        (AluOp::Lsh, Some(n)) => x.shift_left(n),
-        (AluOp::Rsh, Some(n)) => x.shift_right(n),
-        (AluOp::Arsh, Some(n)) => match width {
-            Width::W64 => x.shift_right_signed(n),
-            Width::W32 => x.sign_extend(32).shift_right_signed(n),
+        (AluOp::Lsh, Some(by)) => x.shift_left(by),
+        (AluOp::Rsh, Some(by)) => x.shift_right(by),
+        (AluOp::Arsh, Some(by)) => match width {
+            Width::W64 => x.shift_right_signed(by),
+            Width::W32 => x.sign_extend(32).shift_right_signed(by),
         },
-        _ => Range::UNKNOWN,
+        // As in the kernel, of which a 32-bit division or shift that is not followed leaves
+        // nothing known, not even that the upper half is zero.
+        _ => return Value::SCALAR,
     };
     let mut result = Value::scalar(match width {
         Width::W64 => range,
@@ -166,13 +168,13 @@ fn numbers(op: AluOp, width: Width, a: &Value, b: &Value) -> Value {
     // `r += constant` keeps the link to the copies of r.
     if op == AluOp::Add
         && width == Width::W64
-        && a.id != 0
-        && !a.is_delta
+        && first.id != 0
+        && !first.is_delta
         && let Some(delta) = y.as_constant()
         && let Ok(delta) = i32::try_from(delta)
         && result.range.as_constant().is_none()
     {
-        result.id = a.id;
+        result.id = first.id;
         result.is_delta = true;
         result.off = delta;
     }

@@ -4,7 +4,7 @@ use bpf::helper::{Arg, Prototype, Return};
 
 use super::mem::{slots, smear_all, window};
 use super::{Context, Effects, SlotAt};
-use crate::domain::{Byte, Ids, Kind, MapRef, Reference, State, Value, slot_of};
+use crate::domain::{Byte, Ids, Kind, MapRef, Range, Reference, State, Value, slot_of};
 use crate::platform::{self, Platform};
 
 /// Forgets r0 to r5.
@@ -191,6 +191,9 @@ fn result(
     prototype: &Prototype,
 ) -> Value {
     match prototype.ret {
+        Return::Scalar if prototype.id == platform::GET_SMP_PROCESSOR_ID => {
+            Value::scalar(Range::unsigned(0, platform::MAX_CPUS - 1))
+        }
         Return::Scalar => Value::SCALAR,
         Return::Void => Value::UNKNOWN,
         Return::MapValueOrNull => {

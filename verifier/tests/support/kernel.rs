@@ -13,7 +13,7 @@ const MAP_UPDATE: i64 = 2;
 const PROG_LOAD: i64 = 5;
 const MAP_FREEZE: i64 = 22;
 
-const LOG_BYTES: usize = 16 << 20;
+const LOG_BYTES: usize = 1 << 20;
 
 /// What the kernel said.
 #[derive(Debug)]

@@ -1,7 +1,17 @@
 //! What the verifier's tests share: programs from text, and the kernel as the judge.
-#![allow(dead_code, reason = "each test uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "test code; each test uses its own part of it"
+)]
 
+pub mod generate;
 pub mod kernel;
+pub mod machine;
 
 use std::sync::Arc;
 
