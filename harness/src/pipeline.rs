@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use bpf::Program;
 use bpf::finding::{Finding, Stage};
-use caps::{Caps, Usage};
+use bpf::run::Environment;
+use caps::{Caps, RecordError, Usage};
 use isa::Image;
 use jit_backends::Loaded;
+use nic_model::Nic;
 use verifier::{Options, Rejection, Verified};
 
 use crate::decide::Decision;
@@ -87,6 +89,17 @@ pub fn assess(program: &Arc<Program>, nic: &Arc<Caps>, loaded: &Loaded) -> Asses
     assessment
 }
 
+/// What the driver of a NIC with this profile knows: what the device declares is read from the
+/// binary record that the device serves, as a real driver reads it; the rest is the driver's own
+/// and the model's.
+///
+/// # Errors
+/// [`RecordError`] if the device's record is malformed.
+pub fn read_capabilities(profile: &Arc<Caps>) -> Result<Arc<Caps>, RecordError> {
+    let device = Nic::new(Arc::clone(profile), Arc::new(Environment::default()), 1);
+    Ok(Arc::new(profile.with_record(&device.record())?))
+}
+
 fn no_backend(nic: &Caps) -> Finding {
     Finding::error(
         "translate/no-backend",
@@ -109,4 +122,18 @@ fn no_backend(nic: &Caps) -> Finding {
             .collect::<Vec<_>>()
             .join(", ")
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_device_declares_what_its_profile_says() {
+        for name in caps::builtin_names() {
+            let profile = Arc::new(caps::builtin(name).unwrap());
+            let read = read_capabilities(&profile).unwrap();
+            assert_eq!(profile.to_toml(), read.to_toml(), "{name}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use crate::decide::Verdict;
 use crate::error::{Error, Status};
 use crate::pipeline;
 use crate::report::json::{CheckResult, Document, Results};
-use crate::report::{Table, render_finding};
+use crate::report::{Table, render_finding, render_findings};
 
 pub(super) fn run(args: &CheckArgs, output: &mut Output) -> Result<Status, Error> {
     let json = output.is_json()?;
@@ -95,14 +95,16 @@ fn one_object(
                 Verdict::Fallback => output.style.warn(verdict.name()),
                 Verdict::Rejected => output.style.bad(verdict.name()),
             });
-            for finding in &assessment.decision.findings {
-                details.push_str(&format!("{} on {}: ", program.name, nic.name));
-                details.push_str(&render_finding(
-                    finding,
+            if !assessment.decision.findings.is_empty() {
+                let cell = format!("{} on {}: {}", program.name, nic.name, verdict.name());
+                details.push_str(&format!("{}\n", output.style.head(&cell)));
+                details.push_str(&render_findings(
+                    &assessment.decision.findings,
                     &set.object,
                     Some(program),
                     output.style,
                 ));
+                details.push('\n');
             }
             results.push(CheckResult {
                 object: set.object.clone(),

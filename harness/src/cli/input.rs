@@ -10,6 +10,7 @@ use caps::Caps;
 
 use super::args::{HookArg, LoadArgs, WhatIfArgs};
 use crate::error::Error;
+use crate::pipeline;
 
 /// Largest object that is read, in bytes.
 const MAX_OBJECT: u64 = 256 << 20;
@@ -170,9 +171,9 @@ pub(super) fn nic(name: &str, what_if: &WhatIfArgs) -> Result<Arc<Caps>, Error> 
             .map_err(|e| Error::input(format!("{}: {e}", record.display())))?;
     }
     for set in &what_if.set {
-        nic = caps::apply_set(&nic, set).map_err(|e| Error::usage(format!("--set {set}: {e}")))?;
+        nic = caps::apply_set(&nic, set).map_err(|e| Error::usage(e.to_string()))?;
     }
-    Ok(Arc::new(nic))
+    pipeline::read_capabilities(&Arc::new(nic)).map_err(|e| Error::input(format!("{name}: {e}")))
 }
 
 /// All NICs that a list names.

@@ -62,7 +62,8 @@ fn show(name: &str, set: &[String], output: &mut Output) -> Result<Status, Error
         Format::Tlv => output.print(&format!("{}\n", hex(&nic.to_record())))?,
         Format::Json => {
             let mut value = json!({ "schema": "nicbed/nic-show/1" });
-            value["nic"] = serde_json::Value::Null;
+            value["nic"] = serde_json::to_value(nic.as_ref())
+                .map_err(|e| Error::input(format!("{name}: {e}")))?;
             output.json(&value)?;
         }
         Format::Text => output.print(&nic.to_text())?,

@@ -64,3 +64,55 @@ fn place(finding: &Finding, object: &str, program: Option<&Program>) -> String {
     }
     text
 }
+
+/// Places named for findings that repeat; more are only counted.
+const MOST_PLACES: usize = 6;
+
+/// Renders findings in order; those that repeat a rule and its subject are folded into the
+/// first, which then names the other places.
+pub fn render_findings(
+    findings: &[Finding],
+    object: &str,
+    program: Option<&Program>,
+    style: Style,
+) -> String {
+    let mut text = String::new();
+    let mut folded = vec![false; findings.len()];
+    for (i, finding) in findings.iter().enumerate() {
+        if folded[i] {
+            continue;
+        }
+        text.push_str(&render_finding(finding, object, program, style));
+        let mut others = Vec::new();
+        for (j, other) in findings.iter().enumerate().skip(i + 1) {
+            if other.rule == finding.rule && other.subject == finding.subject {
+                folded[j] = true;
+                others.push(other);
+            }
+        }
+        if others.is_empty() {
+            continue;
+        }
+        let places: Vec<String> = others
+            .iter()
+            .take(MOST_PLACES)
+            .map(|f| match (f.pc, f.line) {
+                (Some(pc), Some(line)) => format!("insn {pc} (line {line})"),
+                (Some(pc), None) => format!("insn {pc}"),
+                _ => "the program".to_owned(),
+            })
+            .collect();
+        let more = others.len().saturating_sub(MOST_PLACES);
+        let tail = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        text.push_str(&format!(
+            "  {} also at {}{tail}\n",
+            style.dim("="),
+            places.join(", ")
+        ));
+    }
+    text
+}

@@ -7,7 +7,7 @@ pub mod run;
 mod style;
 mod table;
 
-pub use finding::render_finding;
+pub use finding::{render_finding, render_findings};
 pub use hexdump::hexdump_difference;
 pub use style::Style;
 pub use table::Table;
