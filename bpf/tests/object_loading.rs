@@ -409,6 +409,17 @@ fn externs_stop_their_program_alone_and_weak_ones_are_absent() {
             .insns
             .contains(&Insn::Call(CallTarget::Helper(2_002_000_000)))
     );
+    // A configuration value can be given.
+    let given = open_with(
+        "externs.o",
+        &LoadOptions {
+            globals: vec![("CONFIG_HZ".to_owned(), "250".to_owned())],
+            ..LoadOptions::default()
+        },
+    );
+    assert!(given.find("needs_config").is_some());
+    assert_eq!(value(&given, "CONFIG_HZ"), 250_u32.to_le_bytes());
+
     let config = map(&set, ".kconfig");
     assert_eq!(config.data, Some(DataSection::Rodata));
     assert!(config.initial.as_ref().unwrap().iter().all(|b| *b == 0));

@@ -79,6 +79,19 @@ impl Variables {
         variables
     }
 
+    /// Adds a variable whose type is known, at (byte offset, size) in a map.
+    pub(super) fn push_typed(
+        &mut self,
+        btf: &Btf<'_>,
+        name: &str,
+        map: usize,
+        (offset, size): (u32, u32),
+        ty: TypeId,
+    ) {
+        let (offset, size) = (u64::from(offset), u64::from(size));
+        self.push(name, map, offset, size, kind(btf, ty), Some(ty));
+    }
+
     fn push(
         &mut self,
         name: &str,

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::elf::{Binding, Elf, Place, Relocation, Symbol};
 use super::function::{Functions, SLOT};
 use super::maps::{MapPlace, Maps};
-use super::notes::{bad_relocation, refusal, unresolved_extern};
+use super::notes::{CONFIG_VALUE, bad_relocation, refusal, unresolved_extern};
 use crate::btf::ext::LineRecord;
 use crate::finding::Finding;
 use crate::program::{LineInfo, Origin, Source, Subprogram};
@@ -49,6 +49,8 @@ pub(super) struct Linker<'a, 'd> {
     pub(super) lines: BTreeMap<usize, Vec<LineRecord<'d>>>,
     /// `.kconfig` variables: their byte offset in the map that holds them.
     pub(super) kconfig: BTreeMap<&'d str, u32>,
+    /// Variables that the user gave a value.
+    pub(super) configured: BTreeSet<&'a str>,
     /// The map of `.kconfig`.
     pub(super) kconfig_map: Option<usize>,
     /// Slots that were put into programs so far, refused ones included.
@@ -427,9 +429,10 @@ impl Linker<'_, '_> {
         symbol: &Symbol<'_>,
     ) -> Result<Target, Box<Finding>> {
         let kconfig = self.kconfig.get(symbol.name.as_ref());
-        if symbol.binding != Binding::Weak {
+        let configured = kconfig.is_some() && self.configured.contains(symbol.name.as_ref());
+        if symbol.binding != Binding::Weak && !configured {
             let what = if kconfig.is_some() {
-                "kernel configuration value"
+                CONFIG_VALUE
             } else {
                 "kernel symbol"
             };

@@ -70,6 +70,9 @@ pub(super) fn not_a_packet_hook(section: &str, kind: &str) -> Finding {
     .help("to take the function all the same, name it with --program and its hook with --hook")
 }
 
+/// What [`unresolved_extern`] calls a variable of `.kconfig`.
+pub(super) const CONFIG_VALUE: &str = "kernel configuration value";
+
 /// The program uses something that only a kernel has.
 pub(super) fn unresolved_extern(name: &str, what: &str) -> Finding {
     refusal(
@@ -78,7 +81,11 @@ pub(super) fn unresolved_extern(name: &str, what: &str) -> Finding {
         format!("{what} `{name}` cannot be resolved"),
     )
     .why("there is no kernel here whose symbols or configuration could be linked")
-    .help("declare it __weak and test for it, or take it from a global variable")
+    .help(if what == CONFIG_VALUE {
+        "give it a value with --global NAME=VALUE"
+    } else {
+        "declare it __weak and test for it with bpf_ksym_exists"
+    })
 }
 
 /// A relocation that cannot be done.

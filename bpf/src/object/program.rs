@@ -60,14 +60,19 @@ pub(super) fn load_elf(
     }
     let mut maps = Maps::find(object, &elf, btf.as_ref(), &functions, &mut notes)?;
     fill_tail_calls(&elf, &functions, &mut maps, &mut notes);
-    let variables = Variables::find(&elf, btf.as_ref(), &maps);
-    variables.apply(object, btf.as_ref(), &mut maps.defs, &options.globals)?;
-
-    let (kconfig, kconfig_bytes) = kconfig(btf.as_ref());
-    let kconfig_map = (kconfig_bytes > 0).then(|| {
-        maps.defs.push(kconfig_def(kconfig_bytes));
+    let mut variables = Variables::find(&elf, btf.as_ref(), &maps);
+    let config = config_values(btf.as_ref());
+    let kconfig_map = config.last().map(|last| {
+        maps.defs
+            .push(kconfig_def(last.offset.saturating_add(last.size)));
         maps.defs.len() - 1
     });
+    if let (Some(btf), Some(map)) = (&btf, kconfig_map) {
+        for value in &config {
+            variables.push_typed(btf, value.name, map, (value.offset, value.size), value.ty);
+        }
+    }
+    variables.apply(object, btf.as_ref(), &mut maps.defs, &options.globals)?;
     maps::finish(object, &mut maps.defs, options)?;
 
     let mut code: BTreeMap<usize, Vec<u8>> = elf
@@ -102,7 +107,12 @@ pub(super) fn load_elf(
         code,
         failed,
         lines: lines(&elf, ext.lines),
-        kconfig,
+        kconfig: config.iter().map(|v| (v.name, v.offset)).collect(),
+        configured: options
+            .globals
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect(),
         kconfig_map,
         slots: Cell::new(0),
     };
@@ -235,35 +245,47 @@ fn lines<'d>(
     by_section
 }
 
-/// The byte offsets of the variables of `.kconfig` in the map that libbpf puts them into:
-/// aligned to their size, the largest first, then by name. Gives the map's size as well.
-fn kconfig<'d>(btf: Option<&Btf<'d>>) -> (BTreeMap<&'d str, u32>, u32) {
-    let mut found = BTreeMap::new();
-    let Some(btf) = btf else {
-        return (found, 0);
+/// A variable of `.kconfig`, at its place in the map that holds them.
+struct ConfigValue<'d> {
+    name: &'d str,
+    offset: u32,
+    size: u32,
+    ty: TypeId,
+}
+
+/// The variables of `.kconfig`, placed as libbpf places them: aligned to their size, the largest
+/// first, then by name.
+fn config_values<'d>(btf: Option<&Btf<'d>>) -> Vec<ConfigValue<'d>> {
+    let section = btf.and_then(|btf| Some((btf, btf.section(".kconfig")?.kind)));
+    let Some((btf, Kind::Section { variables, .. })) = section else {
+        return Vec::new();
     };
-    let Some(Kind::Section { variables, .. }) = btf.section(".kconfig").map(|ty| ty.kind) else {
-        return (found, 0);
-    };
-    let mut sizes = Vec::new();
-    for entry in variables.iter().take(MAX_CONFIG_VALUES) {
-        if let Some((name, size)) = btf.get(entry.variable).and_then(|ty| match ty.kind {
-            Kind::Variable { ty: type_id, .. } => Some((ty.name, btf.size_of(type_id)?)),
-            _ => None,
-        }) {
-            // Configuration texts are short; nothing else than numbers and texts is there.
-            sizes.push((std::cmp::Reverse(size.clamp(1, 4096) as u32), name));
-        }
-    }
-    sizes.sort_unstable();
-    sizes.dedup_by_key(|(_, name)| *name);
+    let mut found: Vec<ConfigValue<'d>> = variables
+        .iter()
+        .take(MAX_CONFIG_VALUES)
+        .filter_map(|entry| {
+            let variable = btf.get(entry.variable)?;
+            let Kind::Variable { ty, .. } = variable.kind else {
+                return None;
+            };
+            // Numbers and short texts; nothing else is there.
+            let size = btf.size_of(ty)?.clamp(1, 4096) as u32;
+            Some(ConfigValue {
+                name: variable.name,
+                offset: 0,
+                size,
+                ty,
+            })
+        })
+        .collect();
+    found.sort_by_key(|value| (std::cmp::Reverse(value.size), value.name));
+    found.dedup_by_key(|value| value.name);
     let mut end: u32 = 0;
-    for (std::cmp::Reverse(size), name) in sizes {
-        let at = end.next_multiple_of(size.min(8).next_power_of_two());
-        found.insert(name, at);
-        end = at.saturating_add(size);
+    for value in &mut found {
+        value.offset = end.next_multiple_of(value.size.min(8).next_power_of_two());
+        end = value.offset.saturating_add(value.size);
     }
-    (found, end)
+    found
 }
 
 /// The map that libbpf puts `.kconfig` into: all absent, so all zeros.

@@ -69,12 +69,13 @@ const PACKET: [(&str, Hook); 34] = [
 ];
 
 /// Starts of names that are taken when nothing else fits, longest first.
-const PACKET_PREFIX: [(&str, Hook); 9] = [
+const PACKET_PREFIX: [(&str, Hook); 10] = [
     ("xdp.frags", xdp(XdpAttach::Device, true)),
     ("xdp", Hook::XDP),
     ("classifier", Hook::TC),
     ("cls", Hook::TC),
     ("action", tc(TcAttach::Action)),
+    ("act_", tc(TcAttach::Action)),
     ("tc_", Hook::TC),
     ("tc-", Hook::TC),
     ("ingress", Hook::TC),
