@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 /// Alignment of the first byte: a cache line.
 const ALIGN: usize = 64;
+/// Blocks of this size and more are mappings of their own.
+const MAPPED_FROM: usize = 1 << 16;
 /// Bytes of the block behind its last one, so that an access of 8 bytes that begins inside stays
 /// in the allocation: some engines check only where an access begins.
 const SLACK: usize = 8;
@@ -37,8 +39,15 @@ pub struct Memory {
 /// Who gave the block, and so how it is given back.
 #[derive(Clone, Copy)]
 enum Backing {
-    Private(Layout),
-    Shared(usize),
+    Allocated(Layout),
+    Mapped(usize, Sharing),
+}
+
+/// Whether a forked process sees the same bytes or a copy of them.
+#[derive(Clone, Copy, PartialEq)]
+enum Sharing {
+    Private,
+    Shared,
 }
 
 // SAFETY: the block has a fixed address and is only reached through atomics (or by native code,
@@ -49,9 +58,10 @@ unsafe impl Sync for Memory {}
 
 impl std::fmt::Debug for Memory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let kind = match self.backing {
-            Backing::Private(_) => "private",
-            Backing::Shared(_) => "shared",
+        let kind = if self.is_shared() {
+            "shared"
+        } else {
+            "private"
         };
         write!(f, "Memory({} bytes, {kind})", self.len)
     }
@@ -60,11 +70,11 @@ impl std::fmt::Debug for Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         match self.backing {
-            Backing::Private(layout) => {
+            Backing::Allocated(layout) => {
                 // SAFETY: `base` came from `alloc_zeroed` with this layout.
                 unsafe { dealloc(self.base.as_ptr(), layout) }
             }
-            Backing::Shared(bytes) => {
+            Backing::Mapped(bytes, _) => {
                 // SAFETY: `base` is a mapping of `bytes` bytes that nobody else unmaps. That it
                 // fails cannot be helped here.
                 let _ = unsafe { libc::munmap(self.base.as_ptr().cast(), bytes) };
@@ -76,28 +86,40 @@ impl Drop for Memory {
 impl Memory {
     /// `len` zero bytes of this process. `None` if the system does not give so many.
     pub fn private(len: usize) -> Option<Memory> {
-        let bytes = len.checked_add(SLACK)?.checked_next_multiple_of(ALIGN)?;
+        let bytes = len.max(1).checked_next_multiple_of(ALIGN)?;
+        if bytes >= MAPPED_FROM {
+            // The allocator would write zeros to all of an aligned block.
+            return Memory::mapped(len, bytes, Sharing::Private);
+        }
         let layout = Layout::from_size_align(bytes, ALIGN).ok()?;
         // SAFETY: the layout has a size above 0.
         let base = NonNull::new(unsafe { alloc_zeroed(layout) })?;
         Some(Memory {
             base,
             len,
-            backing: Backing::Private(layout),
+            backing: Backing::Allocated(layout),
         })
     }
 
     /// `len` zero bytes that stay shared with processes forked later (an anonymous shared
     /// mapping, at the same address in them). `None` if the system does not give so many.
     pub fn shared(len: usize) -> Option<Memory> {
-        let bytes = len.checked_add(SLACK)?.checked_next_multiple_of(ALIGN)?;
+        let bytes = len.max(1).checked_next_multiple_of(ALIGN)?;
+        Memory::mapped(len, bytes, Sharing::Shared)
+    }
+
+    fn mapped(len: usize, bytes: usize, sharing: Sharing) -> Option<Memory> {
+        let kind = match sharing {
+            Sharing::Private => libc::MAP_PRIVATE,
+            Sharing::Shared => libc::MAP_SHARED,
+        };
         // SAFETY: a new anonymous mapping touches no memory that exists.
         let base = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
                 bytes,
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                kind | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
                 -1,
                 0,
             )
@@ -108,15 +130,16 @@ impl Memory {
         Some(Memory {
             base: NonNull::new(base.cast())?,
             len,
-            backing: Backing::Shared(bytes),
+            backing: Backing::Mapped(bytes, sharing),
         })
     }
 
     /// A new block of the same length and kind (private or shared), all zero.
     pub fn another(&self) -> Option<Memory> {
-        match self.backing {
-            Backing::Private(_) => Memory::private(self.len),
-            Backing::Shared(_) => Memory::shared(self.len),
+        if self.is_shared() {
+            Memory::shared(self.len)
+        } else {
+            Memory::private(self.len)
         }
     }
 
@@ -132,7 +155,7 @@ impl Memory {
 
     /// Whether processes forked later share it.
     pub fn is_shared(&self) -> bool {
-        matches!(self.backing, Backing::Shared(_))
+        matches!(self.backing, Backing::Mapped(_, Sharing::Shared))
     }
 
     /// Address of the first byte, for native code; a multiple of 64.
