@@ -117,6 +117,7 @@ fn what_it_has_wrong_is_refused_with_place_and_name() {
     let cases = [
         ("r0 = 1\n r0 s/= 2\n exit", 1, "sdiv64_imm"),
         ("w0 = 1\n w0 s%= w0\n exit", 1, "smod32_reg"),
+        ("w0 = 1\n w0 %= w0\n exit", 1, "mod32_reg"),
         ("r0 = 1\n r0 = (s8)r0\n exit", 1, "movsx8_64"),
         ("r0 = 1\n r0 = bswap16 r0\n exit", 1, "bswap16"),
         ("r0 = 1\n gotol +0\n exit", 1, "ja32"),

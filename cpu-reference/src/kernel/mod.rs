@@ -5,9 +5,10 @@
 //! the CPU that is the packet's queue. What it cannot control: time and random numbers are the
 //! machine's, and a frame's receive queue is always 0 (`lo` has no other).
 //!
-//! [`worker`] runs packets, [`maps`] keeps the maps, [`channel`] reads events, [`sys`] holds the
+//! [`worker`] loads programs (with [`btf`]'s description of their functions) and runs packets, [`maps`] keeps the maps, [`channel`] reads events, [`sys`] holds the
 //! system calls.
 
+mod btf;
 mod channel;
 mod maps;
 mod sys;
@@ -43,6 +44,8 @@ enum KernelError {
     Map { name: String, error: io::Error },
     #[error("network namespace: {0}")]
     Namespace(io::Error),
+    #[error("BTF: {0}")]
+    Btf(io::Error),
     #[error("{0}")]
     Thread(io::Error),
     #[error("program {name} is rejected: {error}\n{log}")]

@@ -16,6 +16,7 @@ pub(super) enum Command {
     MapNextKey = 4,
     ProgLoad = 5,
     TestRun = 10,
+    BtfLoad = 18,
     MapTake = 21,
     MapFreeze = 22,
 }

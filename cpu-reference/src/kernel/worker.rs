@@ -10,6 +10,7 @@ use bpf::{Hook, Program};
 use isa::ebpf::{Insn, Wide, encode};
 
 use super::KernelError;
+use super::btf;
 use super::maps::KernelMaps;
 use super::sys::{self, Attr, Command};
 use crate::Setup;
@@ -191,13 +192,25 @@ fn load(program: &Program, maps: &KernelMaps) -> Result<OwnedFd, KernelError> {
         ),
         Hook::Tc { .. } | Hook::Raw { .. } => (0, 0),
     };
-    let attr = Attr::new()
+    let mut attr = Attr::new()
         .u32(0, PROG_TYPE_XDP)
         .u32(4, (code.len() / 8) as u32)
         .input(8, &code)
         .input(16, &license)
         .u32(44, flags)
         .u32(68, attach);
+    let (btf, functions) = btf::functions(program);
+    let btf_fd;
+    if program.subprograms.len() > 1 {
+        let mut load = Attr::new().input(0, &btf).u32(16, btf.len() as u32);
+        let fd = sys::bpf(Command::BtfLoad, &mut load).map_err(KernelError::Btf)?;
+        btf_fd = sys::owned(fd);
+        attr = attr
+            .fd(72, &btf_fd)
+            .u32(76, btf::FUNC_INFO_BYTES)
+            .input(80, &functions)
+            .u32(88, functions.len() as u32 / btf::FUNC_INFO_BYTES);
+    }
     // The log is only asked for once a program is known to be rejected.
     let error = match sys::bpf(Command::ProgLoad, &mut attr.clone()) {
         Ok(fd) => return Ok(sys::owned(fd)),

@@ -2,7 +2,8 @@
 //!
 //! Measured on its interpreter: atomics, unconditional swaps, sign-extending loads, long jumps
 //! and tail calls are unknown to it; sign-extending moves and signed divisions run silently as
-//! their unsigned forms; a 64-bit jump compares with the immediate's zero extension where RFC
+//! their unsigned forms; a 32-bit remainder by 0
+//! keeps the upper half; a 64-bit jump compares with the immediate's zero extension where RFC
 //! 9669 wants the sign extension; all functions share 512 bytes of stack, 256 to each caller.
 
 use bpf::helper::prototype;
@@ -93,6 +94,12 @@ fn instruction(insn: &Insn) -> Option<&'static str> {
             op: AluOp::Sdiv | AluOp::Smod,
             ..
         } => Some("it divides unsigned"),
+        Insn::Alu {
+            op: AluOp::Mod,
+            width: Width::W32,
+            src: Operand::Reg(_) | Operand::Imm(0),
+            ..
+        } => Some("a divisor of 0 leaves the upper half of the dividend"),
         Insn::MovSx { .. } => Some("it moves without sign extension"),
         Insn::Swap {
             kind: SwapKind::Bswap,
