@@ -19,8 +19,9 @@ const TAIL_CALL: u32 = 12;
 const MAY_GOTO_BUDGET: u32 = 8 * 1024 * 1024;
 
 /// What a function leaves behind while it calls another.
-#[derive(Clone, Copy, Default)]
-struct Caller {
+#[derive(Clone, Copy)]
+struct Caller<'a> {
+    program: &'a Loaded,
     pc: usize,
     saved: [u64; 4],
 }
@@ -31,7 +32,11 @@ type At = (usize, TrapCause);
 impl Run<'_> {
     /// Runs from the entry to the end, and gives r0.
     pub(super) fn execute(&mut self) -> Result<u64, At> {
-        let mut callers = [Caller::default(); MAX_FRAMES];
+        let mut callers = [Caller {
+            program: self.program,
+            pc: 0,
+            saved: [0; 4],
+        }; MAX_FRAMES];
         let mut depth = 0;
         let mut pc = 0;
         let mut tail_calls = 0;
@@ -213,11 +218,9 @@ impl Run<'_> {
                 Insn::Call(CallTarget::Helper(TAIL_CALL)) => {
                     match self.tail_call(&mut tail_calls).map_err(trap)? {
                         None => self.registers[0] = u64::MAX,
-                        Some(()) => {
-                            depth = 0;
-                            next = 0;
-                            self.registers[10] = frame_pointer(0);
-                        }
+                        // In a function the target takes the function's place: it returns
+                        // to the function's caller.
+                        Some(()) => next = 0,
                     }
                 }
                 Insn::Call(CallTarget::Helper(id)) => {
@@ -233,6 +236,7 @@ impl Run<'_> {
                     }
                     let [.., r6, r7, r8, r9, _] = self.registers;
                     callers[depth] = Caller {
+                        program: self.program,
                         pc: next,
                         saved: [r6, r7, r8, r9],
                     };
@@ -249,6 +253,7 @@ impl Run<'_> {
                     }
                     depth -= 1;
                     let caller = callers[depth];
+                    self.program = caller.program;
                     self.registers[6..10].copy_from_slice(&caller.saved);
                     self.registers[10] = frame_pointer(depth);
                     next = caller.pc;
