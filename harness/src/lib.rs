@@ -2,9 +2,59 @@
 //!
 //! # As a library
 //!
-//! [`pipeline::assess`] walks a program through verify → check → translate for one NIC;
-//! [`testbed::Testbed`] loads it, feeds frames to NIC and CPU reference and compares every
-//! outcome. The command line ([`cli`]) only parses and prints.
+//! [`testbed::Testbed`] is a NIC and a CPU reference side by side: it takes a program through
+//! every stage, is fed frames, compares every outcome, and lets maps be read and changed in
+//! between. This is a test that a ping is answered on the card:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use bpf::object::{self, LoadOptions};
+//! use bpf::run::{Verdict, XdpAction};
+//! use harness::decide;
+//! use harness::testbed::{FrameIn, Settings, Testbed};
+//! use pcaps::generate::{Generator, Mix, Spec};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../programs/icmp_echo.o");
+//! let set = object::load("icmp_echo.o", &std::fs::read(path)?, &LoadOptions::default())?;
+//!
+//! let nic = Arc::new(caps::builtin("netdevsim")?);
+//! let mut testbed = Testbed::new(nic, Settings::default())?;
+//! let decision = testbed.load(&set, "icmp_echo")?;
+//! assert_eq!(decision.outcome, decide::Verdict::Offload, "{:?}", decision.findings);
+//!
+//! let mut generator = Generator::new(Spec::new(Mix::Icmp, 100))?;
+//! let mut bytes = Vec::new();
+//! let mut answered = 0;
+//! while let Some(stamp) = generator.next_into(&mut bytes) {
+//!     let frame = FrameIn { arrival_ns: stamp.time_ns, port: 1, bytes: &bytes };
+//!     testbed.feed([frame], &mut |packet| {
+//!         let asks = match packet.original[12..14] {
+//!             [0x08, 0x00] => packet.original[34] == 8,   // IPv4, echo request
+//!             [0x86, 0xdd] => packet.original[54] == 128, // IPv6, echo request
+//!             _ => false,
+//!         };
+//!         let expected = if asks { XdpAction::Tx } else { XdpAction::Pass };
+//!         assert_eq!(packet.nic.verdict, Verdict::Xdp(expected), "packet {}", packet.nic.packet);
+//!         answered += u32::from(asks);
+//!         Ok(())
+//!     })?;
+//! }
+//! assert!(answered > 10);
+//!
+//! // NIC and reference did the same with every packet.
+//! let report = testbed.finish()?;
+//! assert_eq!((report.compared, report.mismatched), (100, 0));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`pipeline::assess`] alone answers whether a NIC takes a program, without running it.
+//!
+//! What belongs here: joining the stages, replay ([`replay`]), comparing ([`compare`],
+//! [`mapdiff`]), deciding ([`decide`]), telling ([`report`], [`outcomes`]). The command line
+//! ([`cli`]) only parses and prints. What does not: what any one stage knows.
 
 pub mod cli;
 pub mod clock;
