@@ -103,7 +103,9 @@ fn undocumented(arg: &Arg, text: &str, path: &str) -> Vec<String> {
             .next()
             .is_some_and(|first| first == long && line.starts_with('|'))
     }) else {
-        missing.push(format!("{path}: a row of a table that begins with --{long}"));
+        missing.push(format!(
+            "{path}: a row of a table that begins with --{long}"
+        ));
         return missing;
     };
     for value in arg.get_possible_values() {

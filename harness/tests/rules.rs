@@ -105,7 +105,12 @@ fn rules() -> BTreeMap<String, String> {
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
             return Ok(());
         }
         Err(e) => return Err(e),
@@ -152,7 +157,8 @@ fn block<'a>(page: &'a str, language: &str) -> Option<&'a str> {
 
 #[test]
 fn rules_are_told_from_other_literals() {
-    let line = r#"    Finding::error("helper/not-on-nic", Stage::Caps, "a b/c", "x/Y"), "nicbed/run/1""#;
+    let line =
+        r#"    Finding::error("helper/not-on-nic", Stage::Caps, "a b/c", "x/Y"), "nicbed/run/1""#;
     let found: Vec<&str> = literals(line).filter(|l| is_rule(l)).collect();
     assert_eq!(found, ["helper/not-on-nic"]);
 }
