@@ -162,10 +162,9 @@ fn with_links(text: &str, sections: &BTreeMap<String, String>) -> String {
     let mut all = text.to_owned();
     for link in text.split("(#").skip(1) {
         let target = link.split(')').next().unwrap_or_default();
-        let section = sections
-            .get(target)
-            .unwrap_or_else(|| panic!("docs/cli.md links to #{target}, which is not there"));
-        all.push_str(section);
+        let section = sections.get(target);
+        assert!(section.is_some(), "docs/cli.md links to #{target}");
+        all.push_str(section.map_or("", String::as_str));
     }
     // Options that every command takes.
     all.push_str(sections.get("everywhere").map_or("", String::as_str));
