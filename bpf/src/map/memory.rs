@@ -86,7 +86,7 @@ impl Drop for Memory {
 impl Memory {
     /// `len` zero bytes of this process. `None` if the system does not give so many.
     pub fn private(len: usize) -> Option<Memory> {
-        let bytes = len.max(1).checked_next_multiple_of(ALIGN)?;
+        let bytes = len.checked_add(SLACK)?.checked_next_multiple_of(ALIGN)?;
         if bytes >= MAPPED_FROM {
             // The allocator would write zeros to all of an aligned block.
             return Memory::mapped(len, bytes, Sharing::Private);
@@ -104,7 +104,7 @@ impl Memory {
     /// `len` zero bytes that stay shared with processes forked later (an anonymous shared
     /// mapping, at the same address in them). `None` if the system does not give so many.
     pub fn shared(len: usize) -> Option<Memory> {
-        let bytes = len.max(1).checked_next_multiple_of(ALIGN)?;
+        let bytes = len.checked_add(SLACK)?.checked_next_multiple_of(ALIGN)?;
         Memory::mapped(len, bytes, Sharing::Shared)
     }
 
