@@ -257,3 +257,51 @@ fn what_is_wrong_is_named() {
         assert!(error.starts_with(message), "{text}: {error}");
     }
 }
+
+/// Bytes of a right file changed at random: an answer of some kind, never a panic.
+#[test]
+fn mutated_files_are_answered() {
+    let mut state = 1u64;
+    let mut below = |n: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) as usize % n
+    };
+    let routes = r#"{"interfaces": [{"ifindex": 1, "mac": "02:00:00:00:00:01", "mtu": 9000}],
+        "routes": [{"to": "10.0.0.0/8", "ifindex": 1, "via": "10.0.0.1", "metric": 3},
+                   {"to": "2001:db8::/32", "type": "blackhole"}],
+        "neighbours": [{"ip": "10.0.0.1", "ifindex": 1, "mac": "02:00:00:00:00:02"}]}"#;
+    let (mut taken, mut refused) = (0, 0);
+    for round in 0..4000 {
+        let mut bytes = if round % 2 == 0 { ALL } else { routes }
+            .as_bytes()
+            .to_vec();
+        for _ in 0..=below(3) {
+            let at = below(bytes.len());
+            match below(4) {
+                0 => bytes[at] = b"0123456789abcdefx/:.-\"[]{},tn"[below(29)],
+                1 if bytes.len() > 1 => drop(bytes.remove(at)),
+                2 => bytes.insert(at, b"0123456789"[below(10)]),
+                _ => bytes.truncate(at.max(1)),
+            }
+        }
+        let Ok(text) = String::from_utf8(bytes) else {
+            continue;
+        };
+        let good = if round % 2 == 0 {
+            put(&text).is_ok()
+        } else {
+            bpf::helper::Fib::from_json(&text).is_ok()
+        };
+        if good {
+            taken += 1;
+        } else {
+            refused += 1;
+        }
+    }
+    assert!(
+        taken > 100 && refused > 100,
+        "{taken} taken, {refused} refused"
+    );
+}

@@ -222,7 +222,8 @@ impl Lpm {
 impl Lpm {
     /// Whether `size` bytes at `offset` lie inside the value of one prefix.
     pub(super) fn holds(&self, offset: usize, size: usize) -> bool {
-        // The stored key behind the value belongs to the entry, not to the program.
-        self.table.holds(offset, size + self.key_size)
+        // Padding and stored key behind the value belong to the entry, not to the program.
+        let padding = self.value_size.next_multiple_of(8) - self.value_size;
+        self.table.holds(offset, size + padding + self.key_size)
     }
 }

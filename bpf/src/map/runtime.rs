@@ -604,6 +604,20 @@ impl Map {
         Ok(())
     }
 
+    /// Marks an element of a watched array that a program reaches without a lookup (a section of
+    /// global data is element 0), and gives whether that is a conflict. False if the map is not
+    /// watched, has a value for each CPU, or is no array.
+    pub fn touch_element(&self, index: u32, cpu: u32, write: bool) -> bool {
+        match (&self.layout, self.watch.get()) {
+            (Layout::Array(array), Some(watch))
+                if array.cpu_stride == 0 && index < array.max_entries =>
+            {
+                watch.touch(index, cpu, write)
+            }
+            _ => false,
+        }
+    }
+
     /// What watches this map, if it is watched.
     pub fn watched(&self) -> Option<&Watch> {
         self.watch.get()

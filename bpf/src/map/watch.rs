@@ -12,12 +12,38 @@
 //! writes; elements of per-CPU arrays and ring buffers (which are per CPU here) are not watched,
 //! but reading another CPU's value is a conflict. Programs
 //! write values through the address a lookup gives: where a program may store into the map, the
-//! caller says so ([`Map::watch`](super::Map::watch)) and a lookup counts as a write.
+//! caller says so ([`Map::watch`](super::Map::watch)) and a lookup counts as a write. Sections of
+//! global data are reached without a lookup: whoever runs the program marks them
+//! ([`Map::touch_element`](super::Map::touch_element)).
 //!
 //! Whether a map was full is decided at the end of the chunk: if the entries at its start and
 //! the most that each queue had added at any time do not fit together, the order may have
 //! mattered, whether or not an insertion failed. If only one queue added or took away anything,
 //! it did not. Evicting is a conflict.
+//!
+//! ```
+//! use bpf::map::{Map, MapDef, MapSet, MapType};
+//! let def = MapDef { key_size: 4, value_size: 8, max_entries: 8, ..MapDef::new("seen", MapType::Hash) };
+//! let mut maps = MapSet::new();
+//! let id = maps.push(Map::new(&def, 2)?);
+//! let map = &maps.get(id).unwrap();
+//! map.watch(true)?; // programs may store into values: a lookup counts as a write
+//!
+//! let copy = maps.snapshot()?;
+//! let first_packet = 0;
+//! maps.begin_chunk();
+//! // Two queues work side by side: each on a key of its own, then both on key 3.
+//! for (queue, key) in [(0, 1u32), (1, 2), (0, 3), (1, 3)] {
+//!     map.update(&key.to_le_bytes(), &[0; 8], 0, queue).unwrap();
+//! }
+//! if maps.conflicts().is_empty() {
+//!     maps.settle(first_packet);
+//! } else {
+//!     maps.copy_from(&copy); // and redo the chunk in arrival order
+//! }
+//! assert_eq!(map.host_len(), 0);
+//! # Ok::<(), bpf::map::MapError>(())
+//! ```
 //!
 //! Cells are words in a memory of their own, of the same kind as the map's, so that worker
 //! processes mark them too. A word holds the chunk's number (the *epoch*), the state and the
