@@ -11,5 +11,6 @@
 mod calls;
 mod listings;
 mod programs;
+mod random;
 mod rig;
 mod rows;

@@ -45,7 +45,7 @@ pub(crate) fn program(name: &str, text: &str, hook: Hook) -> Arc<Program> {
     linked(name, assembly.insns, &functions, maps, hook)
 }
 
-fn linked(
+pub(crate) fn linked(
     name: &str,
     insns: Vec<isa::ebpf::Insn>,
     functions: &[(usize, String)],
