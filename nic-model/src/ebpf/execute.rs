@@ -224,8 +224,8 @@ impl Run<'_> {
                     }
                 }
                 Insn::Call(CallTarget::Helper(id)) => {
-                    let [_, a, b, c, d, e, ..] = self.registers;
-                    let r0 = helper::call(id, self, [a, b, c, d, e]).map_err(trap)?;
+                    let [_, r1, r2, r3, r4, r5, ..] = self.registers;
+                    let r0 = helper::call(id, self, [r1, r2, r3, r4, r5]).map_err(trap)?;
                     self.registers[0] = r0;
                 }
                 Insn::Call(CallTarget::Local { offset }) => {
