@@ -35,6 +35,7 @@
 
 mod array;
 mod bounds;
+mod chunk;
 mod def;
 mod errno;
 mod fifo;
