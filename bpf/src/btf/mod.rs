@@ -15,7 +15,7 @@ mod layout;
 mod types;
 
 pub use layout::Bits;
-pub use types::{Enumerator, Kind, Linkage, Member, Parameter, Type, Values, VarSecInfo};
+pub use types::{Enumerator, Kind, Linkage, Member, Members, Parameter, Type, Values, VarSecInfo};
 
 use std::collections::BTreeMap;
 

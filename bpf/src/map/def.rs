@@ -1,6 +1,9 @@
 //! What an object declares of a map.
 
 use std::fmt;
+use std::sync::Arc;
+
+use super::Layout;
 
 /// A map as an object declares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +16,10 @@ pub struct MapDef {
     pub key_size: u32,
     /// Value in bytes; 0 where the type has none.
     pub value_size: u32,
+    /// What a key's bytes mean, where BTF tells.
+    pub key_layout: Option<Arc<Layout>>,
+    /// What a value's bytes mean, where BTF tells.
+    pub value_layout: Option<Arc<Layout>>,
     /// Number of elements; bytes of data for a ring buffer.
     pub max_entries: u32,
     /// `BPF_F_*` creation flags.
@@ -35,6 +42,8 @@ impl MapDef {
             kind,
             key_size: 0,
             value_size: 0,
+            key_layout: None,
+            value_layout: None,
             max_entries: 0,
             flags: 0,
             data: None,

@@ -29,16 +29,10 @@ pub(crate) fn program(name: &str, text: &str, hook: Hook) -> Arc<Program> {
         .maps
         .iter()
         .map(|m| MapDef {
-            name: m.name.clone(),
-            kind: MapType::from_name(&m.kind).unwrap(),
             key_size: m.key_size,
             value_size: m.value_size,
             max_entries: m.max_entries,
-            flags: 0,
-            data: None,
-            initial: None,
-            inner: None,
-            slots: Vec::new(),
+            ..MapDef::new(&m.name, MapType::from_name(&m.kind).unwrap())
         })
         .collect();
     let functions = assembly.functions.clone();

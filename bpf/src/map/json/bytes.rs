@@ -12,6 +12,63 @@ pub enum BytesError {
     /// Neither number, string nor list of bytes.
     #[error("is neither a number, hexadecimal digits nor a list of bytes")]
     Kind,
+    /// An object where no members are known.
+    #[error(
+        "is an object, but its type is no structure that the object's BTF tells: write a number, \
+         hexadecimal digits or a list of bytes"
+    )]
+    Object,
+    /// A structure has no such member.
+    #[error("has no member `{name}`; there are: {}", known.join(", "))]
+    Member {
+        /// The name.
+        name: String,
+        /// Members there are.
+        known: Vec<String>,
+    },
+    /// Two members of a union, which lie on one another.
+    #[error("has both `{name}` and `{other}`, which share their bytes: give one of them")]
+    Overlap {
+        /// The later one.
+        name: String,
+        /// The earlier one.
+        other: String,
+    },
+    /// An enumeration has no such name, and it is not hexadecimal either.
+    #[error("`{name}` is neither hexadecimal digits nor one of {}", known.join(", "))]
+    Enumerator {
+        /// What stands there.
+        name: String,
+        /// Names there are.
+        known: Vec<String>,
+    },
+    /// More elements than the array has.
+    #[error("has {got} elements, the array {most}")]
+    Elements {
+        /// How many are given.
+        got: usize,
+        /// How many there are.
+        most: usize,
+    },
+    /// A bit field takes numbers only.
+    #[error("is not a number, as a bit field needs")]
+    BitField,
+    /// A number that does not fit a bit field.
+    #[error("{number} does not fit into {bits} bits")]
+    BitRange {
+        /// The number, as written.
+        number: String,
+        /// Bits of the field.
+        bits: u32,
+    },
+    /// What is wrong lies inside.
+    #[error("{}", inside(member, problem))]
+    In {
+        /// `.NAME` or `[INDEX]`.
+        member: String,
+        /// What is wrong there.
+        problem: Box<BytesError>,
+    },
     /// Something else than pairs of hexadecimal digits.
     #[error("`{text}` is not pairs of hexadecimal digits")]
     Hex {
@@ -50,10 +107,36 @@ pub enum BytesError {
     },
 }
 
+/// The path to the innermost problem, and that.
+fn inside(member: &str, problem: &BytesError) -> String {
+    let (mut path, mut problem) = (member.to_owned(), problem);
+    while let BytesError::In {
+        member,
+        problem: deeper,
+    } = problem
+    {
+        path.push_str(member);
+        problem = deeper;
+    }
+    format!("at {path}: {problem}")
+}
+
+/// Whether a signed or unsigned number of so many bits (at most 64) can be `number`.
+pub(super) fn number_fits(number: i128, bits: u32) -> bool {
+    (1..=64).contains(&bits) && number < 1 << bits && number >= -(1 << (bits - 1))
+}
+
+/// An integer; `size` is the field's, for the error.
+pub(super) fn number(number: &serde_json::Number, size: usize) -> Result<i128, BytesError> {
+    let text = number.to_string();
+    text.parse().map_err(|_error| BytesError::Range {
+        number: text,
+        bytes: size,
+    })
+}
+
 fn number_bytes(text: String, number: i128, size: usize) -> Result<Vec<u8>, BytesError> {
-    let bits = 8 * size.min(8) as u32;
-    let fits = bits > 0 && number < 1 << bits && number >= -(1 << (bits - 1));
-    if !fits {
+    if !number_fits(number, 8 * size.min(8) as u32) {
         return Err(BytesError::Range {
             number: text,
             bytes: size,
@@ -73,15 +156,8 @@ fn number_bytes(text: String, number: i128, size: usize) -> Result<Vec<u8>, Byte
 pub fn bytes(value: &Value, size: usize) -> Result<Vec<u8>, BytesError> {
     let bytes = match value {
         Value::Bool(set) => return number_bytes(set.to_string(), i128::from(*set), size),
-        Value::Number(number) => {
-            let text = number.to_string();
-            let Ok(integer) = text.parse::<i128>() else {
-                return Err(BytesError::Range {
-                    number: text,
-                    bytes: size,
-                });
-            };
-            return number_bytes(text, integer, size);
+        Value::Number(given) => {
+            return number_bytes(given.to_string(), number(given, size)?, size);
         }
         Value::String(text) => hex(text).ok_or_else(|| BytesError::Hex { text: text.clone() })?,
         Value::Array(list) => list
@@ -93,7 +169,8 @@ pub fn bytes(value: &Value, size: usize) -> Result<Vec<u8>, BytesError> {
                     .ok_or(BytesError::List { at })
             })
             .collect::<Result<_, _>>()?,
-        Value::Null | Value::Object(_) => return Err(BytesError::Kind),
+        Value::Object(_) => return Err(BytesError::Object),
+        Value::Null => return Err(BytesError::Kind),
     };
     if bytes.len() != size {
         return Err(BytesError::Length {

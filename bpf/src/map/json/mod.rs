@@ -10,6 +10,7 @@
 //!     "jumps":    [ { "key": 2, "program": "parse_ipv6" } ],
 //!     "outer":    [ { "key": 0, "map": "inner_a" } ],
 //!     "ports":    [ { "key": 1, "ifindex": 2 } ],
+//!     "rules":    [ { "key": "0x0a000001", "value": { "id": 7, "ports": [80, 443] } } ],
 //!     "waiting":  [ { "value": 5 }, { "value": 6 } ]
 //!   }
 //! }
@@ -21,7 +22,12 @@
 //! * a string of hexadecimal digits, with or without `0x`: the bytes in the order in which they
 //!   lie in memory;
 //! * a list of numbers from 0 to 255: the bytes one by one;
-//! * in a longest-prefix map also a string `ADDRESS/LENGTH`.
+//! * in a longest-prefix map also a string `ADDRESS/LENGTH`;
+//! * where the object's BTF tells the type ([`Layout`](crate::map::Layout)): an object for a
+//!   structure, with a value for each member (missing ones are zero, of a union one is given), a
+//!   list of values for an array (missing ones are zero), and a name for an enumeration. The
+//!   values inside are written as here; a string is the bytes in memory order, whatever the
+//!   type, so an address reads as on the wire.
 //!
 //! A per-CPU map takes `values`, one for each CPU (missing ones are zero), or one `value` for all
 //! of them. Queues and stacks have no `key`; their values are pushed in the order of the list. A
@@ -33,6 +39,7 @@
 mod bytes;
 mod dump;
 mod seed;
+mod typed;
 
 use std::collections::BTreeMap;
 
@@ -42,6 +49,7 @@ use serde_json::Value;
 pub use bytes::{BytesError, bytes, global_bytes};
 pub use dump::dump;
 pub use seed::apply;
+pub use typed::typed_bytes;
 
 use super::Errno;
 

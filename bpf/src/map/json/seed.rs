@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::bytes::{BytesError, bytes, global_bytes, prefix};
+use super::bytes::{BytesError, global_bytes, prefix};
+use super::typed::typed_bytes;
 use super::{EntryJson, JsonError, MapsJson};
 use crate::map::{DataSection, Errno, Map, MapId, MapSet, MapType};
 use crate::program::Global;
@@ -64,7 +65,14 @@ impl Place<'_> {
                 self.problem("key", BytesError::Prefix { text, bytes: size })
             });
         }
-        bytes(key, size).map_err(|problem| self.problem("key", problem))
+        typed_bytes(key, size, self.map.def().key_layout.as_deref())
+            .map_err(|problem| self.problem("key", problem))
+    }
+
+    fn typed_value(&self, field: &'static str, value: &Value) -> Result<Vec<u8>, JsonError> {
+        let def = self.map.def();
+        typed_bytes(value, def.value_size as usize, def.value_layout.as_deref())
+            .map_err(|problem| self.problem(field, problem))
     }
 
     /// The one value, of the size a program sees.
@@ -72,23 +80,19 @@ impl Place<'_> {
         let Some(value) = &self.entry.value else {
             return Err(self.expected("a `value`"));
         };
-        bytes(value, self.map.def().value_size as usize)
-            .map_err(|problem| self.problem("value", problem))
+        self.typed_value("value", value)
     }
 
     /// The values of all CPUs.
     fn values(&self) -> Result<Vec<u8>, JsonError> {
-        let size = self.map.def().value_size as usize;
-        let room = size.next_multiple_of(8);
+        let room = (self.map.def().value_size as usize).next_multiple_of(8);
         let mut all = Vec::with_capacity(self.map.host_value_size());
         if let Some(values) = &self.entry.values {
             if values.len() > self.map.cpus() as usize {
                 return Err(self.expected("no more `values` than there are CPUs (queues)"));
             }
             for value in values {
-                let value =
-                    bytes(value, size).map_err(|problem| self.problem("values", problem))?;
-                all.extend(value);
+                all.extend(self.typed_value("values", value)?);
                 all.resize(all.len().next_multiple_of(8), 0);
             }
         } else {

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::Maps;
+use super::layout::Layouts;
 use crate::btf::{Btf, Kind, Linkage, TypeId};
 use crate::map::{InitialSlot, MapDef, MapType, SlotValue};
 use crate::object::Notes;
@@ -42,6 +43,7 @@ pub(super) fn find(
         symbols.entry(symbol.name.as_ref()).or_insert(symbol);
     }
     let mut found = BTreeMap::new();
+    let mut layouts = Layouts::new(btf);
     for entry in variables.iter() {
         let Some(ty) = btf.get(entry.variable) else {
             continue;
@@ -73,7 +75,7 @@ pub(super) fn find(
                 offset,
             }));
         }
-        let definition = define(btf, ty.name, type_id, false).map_err(error)?;
+        let definition = define(btf, &mut layouts, ty.name, type_id, false).map_err(error)?;
         if definition.pinned {
             notes.pinning(ty.name);
         }
@@ -100,6 +102,7 @@ struct Definition {
 
 fn define(
     btf: &Btf<'_>,
+    layouts: &mut Layouts<'_, '_>,
     name: &str,
     type_id: TypeId,
     is_inner: bool,
@@ -140,15 +143,21 @@ fn define(
             "map_flags" => def.flags = number()?,
             "key_size" => key.number = Some(number()?),
             "value_size" => value.number = Some(number()?),
-            "key" => key.ty = Some(size()?),
-            "value" => value.ty = Some(size()?),
+            "key" => {
+                key.ty = Some(size()?);
+                def.key_layout = pointee(btf, member.ty).and_then(|ty| layouts.of(ty));
+            }
+            "value" => {
+                value.ty = Some(size()?);
+                def.value_layout = pointee(btf, member.ty).and_then(|ty| layouts.of(ty));
+            }
             "pinning" => pinned = number()? != 0,
             "values" => {
                 if is_inner {
                     return Err(member_error("values", "maps nest only once"));
                 }
                 values = Some(u64::from(member.bit_offset) / 8);
-                def.inner = inner(btf, name, member.ty)?;
+                def.inner = inner(btf, layouts, name, member.ty)?;
                 value.ty = Some(value.ty.unwrap_or(4));
             }
             // NUMA node, map_extra, and whatever newer libraries know: no matter here.
@@ -208,7 +217,12 @@ fn pointee(btf: &Btf<'_>, ty: TypeId) -> Option<TypeId> {
 
 /// The definition of inner maps that `values` (an array of pointers) gives; none if it points
 /// to functions.
-fn inner(btf: &Btf<'_>, name: &str, ty: TypeId) -> Result<Option<Box<MapDef>>, MapProblem> {
+fn inner(
+    btf: &Btf<'_>,
+    layouts: &mut Layouts<'_, '_>,
+    name: &str,
+    ty: TypeId,
+) -> Result<Option<Box<MapDef>>, MapProblem> {
     let bad = |problem| MapProblem::Member {
         member: "values".to_owned(),
         problem,
@@ -220,7 +234,7 @@ fn inner(btf: &Btf<'_>, name: &str, ty: TypeId) -> Result<Option<Box<MapDef>>, M
     match btf.strip(target).map(|(_, ty)| ty.kind) {
         Some(Kind::Prototype { .. }) => Ok(None),
         Some(Kind::Composite { .. }) => {
-            let inner = define(btf, &format!("{name}.inner"), target, true)?;
+            let inner = define(btf, layouts, &format!("{name}.inner"), target, true)?;
             Ok(Some(Box::new(inner.def)))
         }
         _ => Err(bad("expected pointers to functions or to map definitions")),

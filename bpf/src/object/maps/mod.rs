@@ -4,6 +4,7 @@
 mod btf_defined;
 mod data;
 mod declared;
+mod layout;
 mod legacy;
 
 use std::collections::BTreeMap;
@@ -184,16 +185,5 @@ fn check_size(object: &str, def: &MapDef) -> Result<(), ObjectError> {
 
 /// A definition of nothing yet.
 pub(super) fn blank(name: &str, kind: MapType) -> MapDef {
-    MapDef {
-        name: name.to_owned(),
-        kind,
-        key_size: 0,
-        value_size: 0,
-        max_entries: 0,
-        flags: 0,
-        data: None,
-        initial: None,
-        inner: None,
-        slots: Vec::new(),
-    }
+    MapDef::new(name, kind)
 }
