@@ -330,11 +330,10 @@ fn legacy_definitions_of_all_lengths_are_read() {
         // r1 of the first lookup is the map.
         let program = set.find("count").unwrap();
         assert!(
-            program.insns.iter().any(|insn| *insn
-                == Insn::LoadWide {
-                    dst: Reg::R1,
-                    value: Wide::Map(0)
-                }),
+            program.insns.contains(&Insn::LoadWide {
+                dst: Reg::R1,
+                value: Wide::Map(0)
+            }),
             "{object}"
         );
     }

@@ -2,6 +2,7 @@
 //! All objects of this repository are cut and changed, at random (seeded) and where it hurts.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "in a test a failed unwrap is the failure"
 )]
 
@@ -109,7 +110,7 @@ fn changed_bytes_have_an_answer() {
         };
         for _ in 0..300 {
             let mut changed = bytes.clone();
-            for _ in 0..1 + random.below(8) {
+            for _ in 0..=random.below(8) {
                 let at = random.below(changed.len());
                 changed[at] = random.next() as u8;
             }
@@ -170,7 +171,7 @@ fn extreme_numbers_in_type_information_have_an_answer() {
                 btf: Some(&target),
                 ..LoadOptions::default()
             };
-            for at in (start..start + size - 4).step_by(4) {
+            for at in (start..=start + size - 4).step_by(4) {
                 for value in [0, 1, 0xffff, 0x00ff_ffff, 0x7fff_ffff, u32::MAX] {
                     let mut changed = bytes.clone();
                     changed[at..at + 4].copy_from_slice(&value.to_le_bytes());
@@ -180,7 +181,7 @@ fn extreme_numbers_in_type_information_have_an_answer() {
         }
     }
     let bytes = object("core.o");
-    for at in (0..target.len() - 4).step_by(4) {
+    for at in (0..=target.len() - 4).step_by(4) {
         for value in [0, 1, 5, 0xffff, 0x8400_ffff, u32::MAX] {
             let mut changed = target.clone();
             changed[at..at + 4].copy_from_slice(&u32::to_le_bytes(value));

@@ -328,7 +328,7 @@ pub enum MapProblem {
     )]
     TooLarge {
         /// Bytes it would take.
-        bytes: u128,
+        bytes: u64,
         /// Key in bytes.
         key: u32,
         /// Value in bytes.

@@ -19,14 +19,11 @@ use crate::Hook;
 use crate::btf::ext::{Ext, LineRecord};
 use crate::btf::{Btf, Kind, TypeId};
 use crate::finding::Finding;
-use crate::map::{DataSection, InitialSlot, MapDef, MapType, SlotValue};
+use crate::map::{InitialSlot, MapDef, MapType, SlotValue};
 use crate::program::{Program, ProgramSet, Refused};
 
 /// More slots than this are refused for all programs of one object together.
 pub(super) const MAX_OBJECT_SLOTS: u64 = 2 << 20;
-
-/// Further variables of `.kconfig` are overlooked.
-const MAX_CONFIG_VALUES: usize = 1024;
 
 pub(super) fn load_elf(
     object: &str,
@@ -61,12 +58,8 @@ pub(super) fn load_elf(
     let mut maps = Maps::find(object, &elf, btf.as_ref(), &functions, &mut notes)?;
     fill_tail_calls(&elf, &functions, &mut maps, &mut notes);
     let mut variables = Variables::find(&elf, btf.as_ref(), &maps);
-    let config = config_values(btf.as_ref());
-    let kconfig_map = config.last().map(|last| {
-        maps.defs
-            .push(kconfig_def(last.offset.saturating_add(last.size)));
-        maps.defs.len() - 1
-    });
+    let config = maps::config_values(btf.as_ref());
+    let kconfig_map = maps.add_config(&config);
     if let (Some(btf), Some(map)) = (&btf, kconfig_map) {
         for value in &config {
             variables.push_typed(btf, value.name, map, (value.offset, value.size), value.ty);
@@ -243,62 +236,6 @@ fn lines<'d>(
         records.sort_by_key(|r| r.offset);
     }
     by_section
-}
-
-/// A variable of `.kconfig`, at its place in the map that holds them.
-struct ConfigValue<'d> {
-    name: &'d str,
-    offset: u32,
-    size: u32,
-    ty: TypeId,
-}
-
-/// The variables of `.kconfig`, placed as libbpf places them: aligned to their size, the largest
-/// first, then by name.
-fn config_values<'d>(btf: Option<&Btf<'d>>) -> Vec<ConfigValue<'d>> {
-    let section = btf.and_then(|btf| Some((btf, btf.section(".kconfig")?.kind)));
-    let Some((btf, Kind::Section { variables, .. })) = section else {
-        return Vec::new();
-    };
-    let mut found: Vec<ConfigValue<'d>> = variables
-        .iter()
-        .take(MAX_CONFIG_VALUES)
-        .filter_map(|entry| {
-            let variable = btf.get(entry.variable)?;
-            let Kind::Variable { ty, .. } = variable.kind else {
-                return None;
-            };
-            // Numbers and short texts; nothing else is there.
-            let size = btf.size_of(ty)?.clamp(1, 4096) as u32;
-            Some(ConfigValue {
-                name: variable.name,
-                offset: 0,
-                size,
-                ty,
-            })
-        })
-        .collect();
-    found.sort_by_key(|value| (std::cmp::Reverse(value.size), value.name));
-    found.dedup_by_key(|value| value.name);
-    let mut end: u32 = 0;
-    for value in &mut found {
-        value.offset = end.next_multiple_of(value.size.min(8).next_power_of_two());
-        end = value.offset.saturating_add(value.size);
-    }
-    found
-}
-
-/// The map that libbpf puts `.kconfig` into: all absent, so all zeros.
-fn kconfig_def(bytes: u32) -> MapDef {
-    MapDef {
-        key_size: 4,
-        value_size: bytes,
-        max_entries: 1,
-        flags: 1 << 7,
-        data: Some(DataSection::Rodata),
-        initial: Some(vec![0; bytes as usize]),
-        ..maps::blank(".kconfig", MapType::Array)
-    }
 }
 
 /// Functions in sections named `ID/SLOT`; fills the slots they name.

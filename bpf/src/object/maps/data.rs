@@ -9,7 +9,7 @@ use crate::object::error::{ObjectError, SectionProblem};
 const MAX_DATA_BYTES: u64 = 64 << 20;
 
 /// `BPF_F_RDONLY_PROG`.
-const RDONLY_PROG: u32 = 1 << 7;
+pub(super) const RDONLY_PROG: u32 = 1 << 7;
 
 /// Which global data a section of this name holds.
 fn data_section(name: &str, kind: SectionKind) -> Option<DataSection> {

@@ -1,7 +1,8 @@
 //! The maps of an object: definitions with BTF (`btf_defined`), definitions without
-//! (`legacy`), and sections of global data (`data`).
+//! (`legacy`), sections of global data (`data`), and the kernel's configuration (`config`).
 
 mod btf_defined;
+mod config;
 mod data;
 mod declared;
 mod layout;
@@ -16,6 +17,7 @@ use super::{LoadOptions, Notes};
 use crate::btf::Btf;
 use crate::map::{MapDef, MapType};
 
+pub(super) use config::config_values;
 pub(super) use declared::declare;
 
 /// A map of so many bytes is refused: no machine has them.
@@ -163,11 +165,12 @@ fn adjust(def: &mut MapDef, options: &LoadOptions<'_>) {
 
 fn check_size(object: &str, def: &MapDef) -> Result<(), ObjectError> {
     let bytes = if matches!(def.kind, MapType::Ringbuf | MapType::UserRingbuf) {
-        u128::from(def.max_entries)
+        u64::from(def.max_entries)
     } else {
-        (u128::from(def.key_size) + u128::from(def.value_size)) * u128::from(def.max_entries)
+        (u64::from(def.key_size) + u64::from(def.value_size))
+            .saturating_mul(u64::from(def.max_entries))
     };
-    if bytes >= u128::from(MAX_MAP_BYTES) {
+    if bytes >= MAX_MAP_BYTES {
         return Err(ObjectError::Map {
             object: object.to_owned(),
             map: def.name.clone(),
