@@ -51,16 +51,10 @@ pub fn program(insns: Vec<Insn>, maps: Vec<MapDef>, hook: Hook) -> Program {
 /// An array map's definition.
 pub fn map(name: &str, kind: MapType, key: u32, value: u32, entries: u32) -> MapDef {
     MapDef {
-        name: name.into(),
-        kind,
         key_size: key,
         value_size: value,
         max_entries: entries,
-        flags: 0,
-        data: None,
-        initial: None,
-        inner: None,
-        slots: Vec::new(),
+        ..MapDef::new(name, kind)
     }
 }
 
