@@ -1,7 +1,12 @@
 //! What the CPU would do: the answer every NIC is held against.
 //!
 //! A [`Reference`] is built once for a program and its maps; each thread of a replay takes its
-//! own [`Runner`] from it. Nothing here shares instruction semantics with `nic-model`.
+//! own [`Runner`] from it. Nothing here shares instruction semantics with `nic-model`; maps and
+//! helper bodies are `bpf`'s, for both.
+//!
+//! * [`Interp`] is complete and checks every access: the one that decides.
+//! * [`Kernel`] is this machine's Linux, by `BPF_PROG_TEST_RUN`. It needs root.
+//! * [`Rbpf`] is the crate rbpf, for programs that it runs as meant ([`Rbpf::supports`]).
 #![deny(unsafe_code)]
 
 mod interp;

@@ -2,6 +2,10 @@
 //!
 //! One folder a backend, all shaped alike; [`all`] is the list, one line each. A backend never
 //! sees a NIC: they meet in [`isa::Image`].
+//!
+//! Start with [`Backend`], then [`x86_64`], whose README has its register map. What belongs
+//! here: what a program becomes on a NIC, and how that is shown. What does not: running it
+//! (`nic-model`), and what a NIC declares (`caps`).
 #![forbid(unsafe_code)]
 
 pub mod ebpf;

@@ -2,6 +2,11 @@
 //!
 //! [`Nic`] is the device, [`Queue`] one receive queue of it. What runs an image is an
 //! [`Engine`], one folder each, one line in the list of engines.
+//!
+//! Start with [`Nic`]: create maps, load an image, take its queues, give them batches. What does
+//! not belong here: translation, and any look at the program an image came from. An image is
+//! data: engines that interpret check every access, and native code is run only where somebody
+//! vouches for it ([`isa::Image::trust`]).
 #![deny(unsafe_code)]
 
 pub mod ebpf;

@@ -8,6 +8,37 @@
 //! what must hold at an instruction, `check` holds it against a state that it never changes, and
 //! `transfer` changes a state and never reports; `explore` follows every path and alone prunes;
 //! `facts` alone joins; `report` has the rules.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use bpf::object::{LoadOptions, load};
+//! use verifier::facts::Region;
+//!
+//! let text = "\
+//!     r2 = *(u32 *)(r1 + 0)
+//!     r3 = *(u32 *)(r1 + 4)
+//!     r4 = r2
+//!     r4 += 14
+//!     if r4 > r3 goto out
+//!     r5 = *(u16 *)(r2 + 12)
+//! out:
+//!     r0 = 2
+//!     exit
+//! ";
+//! let set = load("ethertype.bpf", text.as_bytes(), &LoadOptions::default())?;
+//! let program = Arc::new(set.programs[0].clone());
+//! let verified = verifier::verify(program, verifier::Options::default())?;
+//! let access = verified.facts(5).access.ok_or("no access")?;
+//! assert_eq!((access.region, access.min, access.max), (Region::Packet, 12, 12));
+//!
+//! // Without the comparison nothing says that the packet has these bytes.
+//! let text = text.replace("if r4 > r3 goto out", "");
+//! let set = load("ethertype.bpf", text.as_bytes(), &LoadOptions::default())?;
+//! let program = Arc::new(set.programs[0].clone());
+//! let rejection = verifier::verify(program, verifier::Options::default()).unwrap_err();
+//! assert_eq!(rejection.finding.rule, "verify/packet-bounds");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
 
 mod assertions;

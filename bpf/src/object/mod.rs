@@ -10,6 +10,25 @@
 //! An object that cannot be read is an [`ObjectError`]. A program that cannot be taken while
 //! others can is listed in [`ProgramSet::refused`]. What is not judged here: whether a program
 //! is safe, or what a NIC can do.
+//!
+//! ```
+//! use bpf::object::{LoadOptions, load};
+//!
+//! let object = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../programs/edge_policy.o"))?;
+//! let options = LoadOptions {
+//!     globals: vec![("min_ttl".into(), "5".into())],
+//!     map_entries: vec![("port_packets".into(), 16)],
+//!     ..LoadOptions::default()
+//! };
+//! let set = load("edge_policy.o", &object, &options)?;
+//! let program = set.find("edge_policy").ok_or("no such program")?;
+//! assert_eq!(program.hook, bpf::Hook::XDP);
+//! let ports = set.maps.iter().find(|map| map.name == "port_packets").ok_or("no such map")?;
+//! assert_eq!(ports.max_entries, 16);
+//! // Every instruction knows its line of C.
+//! assert!((0..program.insns.len()).all(|pc| program.source.place_at(pc).is_some()));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![deny(clippy::indexing_slicing)]
 
