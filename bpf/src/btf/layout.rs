@@ -8,15 +8,6 @@ const MAX_DEPTH: usize = 32;
 /// Size of a pointer for BPF programs, in bytes.
 pub(crate) const POINTER: u32 = 8;
 
-/// A range of bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bits {
-    /// First bit.
-    pub offset: u64,
-    /// Number of bits.
-    pub size: u64,
-}
-
 impl<'d> Btf<'d> {
     /// The type without typedefs, modifiers and type tags, with its id; `None` if there is no
     /// such type or the chain is too long.

@@ -14,7 +14,6 @@ pub mod ext;
 mod layout;
 mod types;
 
-pub use layout::Bits;
 pub use types::{Enumerator, Kind, Linkage, Member, Members, Parameter, Type, Values, VarSecInfo};
 
 use std::collections::BTreeMap;
