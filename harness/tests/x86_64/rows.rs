@@ -270,6 +270,17 @@ fn stack_is_512_bytes_below_r10() {
 }
 
 #[test]
+fn stack_that_was_not_written_is_zero() {
+    // The first call leaves numbers where the second one's frame lies.
+    let text = "call dirty\ncall look\nexit\n\
+                dirty: r1 = -1\n*(u64 *)(r10 - 8) = r1\n*(u64 *)(r10 - 24) = r1\n\
+                *(u64 *)(r10 - 136) = r1\nr0 = 0\nexit\n\
+                look: r0 = *(u64 *)(r10 - 8)\nr1 = *(u64 *)(r10 - 24)\nr0 |= r1\n\
+                r1 = *(u64 *)(r10 - 136)\nr0 |= r1\nexit";
+    assert_eq!(r0(text), 0);
+}
+
+#[test]
 fn conditions_of_64_bits() {
     assert!(jumps("r1 == r2", A, A) && !jumps("r1 == r2", A, A & LOW));
     assert!(jumps("r1 != r2", A, A & LOW) && !jumps("r1 != r2", A, A));

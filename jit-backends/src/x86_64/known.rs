@@ -31,6 +31,11 @@ impl<'a> Known<'a> {
         self.verified.facts(pc).reachable
     }
 
+    /// Bytes of its frame that the function with this index uses, a multiple of 8.
+    pub(super) fn frame_bytes(&self, function: usize) -> i32 {
+        self.verified.frame_bytes(function) as i32
+    }
+
     /// Which ways the branch at `pc` can go.
     pub(super) fn ways(&self, pc: usize) -> Ways {
         self.verified.facts(pc).branch.unwrap_or(Ways {

@@ -22,6 +22,8 @@ pub(super) struct Function {
     pub(super) framed: bool,
     /// Bytes taken off rsp after the pushes: the frame, `may_goto`'s counter, alignment.
     pub(super) bytes: i32,
+    /// Bytes of the frame that are set to 0 at entry, a multiple of 8: those that are used.
+    pub(super) cleared: i32,
     /// Whether it counts turns of `may_goto` loops.
     pub(super) counts_turns: bool,
 }
@@ -117,6 +119,7 @@ impl Plan {
                     saved,
                     framed,
                     bytes,
+                    cleared: known.frame_bytes(index).min(abi::FRAME_BYTES),
                     counts_turns,
                 })
             })

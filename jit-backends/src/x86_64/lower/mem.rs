@@ -9,7 +9,7 @@ use isa::Symbol;
 use isa::ebpf::{AtomicOp, MemSize, Operand, Reg, Wide};
 use isa::x86_64::abi::{RunState, context_member};
 
-use super::super::abi::{Hard, RAX, RCX, RDI, RDX, RSI};
+use super::super::abi::{Hard, RAX, RBP, RCX, RDI, RDX, RSI};
 use super::super::access;
 use super::super::emit::{Emitter, x64};
 use super::super::known::Touches;
@@ -24,6 +24,11 @@ pub(super) fn raw_arguments(e: &mut Emitter) {
         offset_of!(RunState, raw_len) as i32,
     );
     e.access(access::LOAD64, RDI, RDI, offset_of!(RunState, data) as i32);
+}
+
+/// Sets the 8 bytes at rbp + `at` to 0.
+pub(super) fn clear_slot(e: &mut Emitter, at: i32) {
+    e.access_imm(access::STORE64_IMM, RBP, at, &[0; 4]);
 }
 
 /// The member of the run state, as size and offset, that stands for an access to the context.

@@ -132,6 +132,9 @@ impl Lowering<'_> {
         } else {
             x64!(&mut self.e; sub rsp, function.bytes);
         }
+        if function.framed {
+            self.clear_frame(function.cleared);
+        }
         if function.counts_turns {
             x64!(&mut self.e; mov QWORD [rbp - jump::TURNS], abi::TURN_LIMIT);
         }
@@ -142,6 +145,29 @@ impl Lowering<'_> {
             if matches!(self.program.hook, bpf::Hook::Raw { .. }) {
                 mem::raw_arguments(&mut self.e);
             }
+        }
+    }
+
+    /// Sets the used part of the frame to 0: the verifier lets a program read what it has not
+    /// written (as Linux does for privileged users), and two runs must see the same.
+    fn clear_frame(&mut self, bytes: i32) {
+        let e = &mut self.e;
+        let mut at = -bytes;
+        if bytes % 16 != 0 {
+            mem::clear_slot(e, at);
+            at += 8;
+        }
+        if at == 0 {
+            return;
+        }
+        x64!(e; xorps xmm0, xmm0);
+        while at < 0 {
+            if let Ok(short) = i8::try_from(at) {
+                x64!(e; movups [BYTE rbp + short], xmm0);
+            } else {
+                x64!(e; movups [rbp + at], xmm0);
+            }
+            at += 16;
         }
     }
 
