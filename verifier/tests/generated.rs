@@ -21,7 +21,7 @@ fn seeds() -> std::ops::Range<u64> {
     #[expect(clippy::disallowed_methods, reason = "how long the test may take")]
     let number = |name| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
     let from = number("NICBED_SEED").unwrap_or(0);
-    from..from + number("NICBED_CASES").unwrap_or(400)
+    from..from + number("NICBED_CASES").unwrap_or(300)
 }
 
 fn accepted(program: &bpf::Program) -> Result<Verified, Box<verifier::Rejection>> {
@@ -111,21 +111,44 @@ fn accepted_programs_run_safely_and_as_the_facts_say() {
     assert!(taken > 100, "only {taken} were accepted");
 }
 
-#[test]
-fn the_kernel_gives_the_same_verdict() {
+/// Compares verdicts; at most one of `rarely` programs may get another.
+fn compare(make: fn(u64) -> bpf::Program, rarely: u32) {
     if !kernel::available() {
         return;
     }
-    let (mut same, mut different) = (0, 0);
+    let (mut same, mut different, mut taken) = (0u32, 0u32, 0u32);
     let mut examples = Vec::new();
     for seed in seeds() {
-        let program = generate::program(seed);
-        let ours = accepted(&program);
-        let theirs = kernel::load_with_log(&program, 0).unwrap();
-        if ours.is_ok() == theirs.accepted {
+        let mut program = make(seed);
+        let mut differs = false;
+        // What is refused is taken out, until the rest is accepted.
+        for _ in 0..40 {
+            let ours = accepted(&program);
+            let theirs = kernel::load_with_log(&program, 0).unwrap();
+            taken += u32::from(theirs.accepted);
+            differs = ours.is_ok() != theirs.accepted;
+            let pc = match ours {
+                Err(rejection) if !differs && rejection.finding.rule != "verify/too-complex" => {
+                    rejection.finding.pc
+                }
+                _ => None,
+            };
+            let Some(pc) = pc.filter(|pc| *pc < program.insns.len()) else {
+                break;
+            };
+            same += 1;
+            let mut insns = program.insns.to_vec();
+            if matches!(insns[pc], Insn::Exit | Insn::LoadWide { .. }) {
+                break;
+            }
+            insns[pc] = generate::NOTHING;
+            program.insns = insns.into();
+        }
+        if !differs {
             same += 1;
             continue;
         }
+        let ours = accepted(&program);
         different += 1;
         if examples.len() < 8 {
             let accepts = ours.is_ok();
@@ -148,13 +171,23 @@ fn the_kernel_gives_the_same_verdict() {
         }
     }
     println!(
-        "{same} the same, {different} different\n{}",
+        "{same} the same, {different} different, the kernel accepts {taken}\n{}",
         examples.join("\n")
     );
     assert!(
-        different * 200 <= same,
+        different * rarely <= same,
         "{different} of {} differ\n{}",
         same + different,
         examples.join("\n")
     );
+}
+
+#[test]
+fn the_kernel_gives_the_same_verdict_on_numbers() {
+    compare(generate::program, 200);
+}
+
+#[test]
+fn the_kernel_gives_the_same_verdict_on_pointers() {
+    compare(support::pointers::program, 200);
 }

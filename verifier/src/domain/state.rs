@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Kind, Range, Stack, Value};
+use super::{Extent, Kind, Range, Stack, Value};
 
 /// One function's registers and stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,7 +193,10 @@ impl State {
             |r| r.kind == kind && r.id == id,
             |r| {
                 let reached = r.extent.bytes().max(bytes);
-                r.extent = super::Extent::Bytes(reached);
+                r.extent = match reached {
+                    0 => Extent::None,
+                    reached => Extent::Bytes(reached),
+                };
             },
         );
     }

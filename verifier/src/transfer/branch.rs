@@ -255,7 +255,9 @@ fn is_end_of(pointer: &Value, end: &Value) -> bool {
 /// The packet reaches `more` bytes past `pointer`.
 fn reach(state: &mut State, pointer: &Value, more: i64) {
     let off = i64::from(pointer.off);
-    if off < 0 || off + more == 0 {
+    // The kernel takes nothing from a pointer at the base that lies before the end, although
+    // one byte is there.
+    if off < 0 || off == 0 && more == 1 {
         return;
     }
     let Ok(variable) = i64::try_from(pointer.range.umax) else {

@@ -12,6 +12,7 @@
 pub mod generate;
 pub mod kernel;
 pub mod machine;
+pub mod pointers;
 
 use std::sync::Arc;
 
