@@ -13,7 +13,7 @@ use bpf::map::{MapDef, MapId, MapSet, MapType, Placement, SlotValue};
 use bpf::run::{Arrival, Environment, XDP_HEADROOM, XDP_MAX_LINEAR, XDP_MIN_FRAME};
 use bpf::{Hook, Program, ProgramSet};
 use caps::Caps;
-use cpu_reference::{Reference, Runner, Setup, Unsupported};
+use cpu_reference::{Rbpf, Reference, Runner, Setup, Unsupported};
 use isa::ebpf::{CallTarget, Insn};
 use jit_backends::Loaded;
 use nic_model::{LoadError, Nic, ProgramId};
@@ -28,6 +28,7 @@ use crate::pipeline::{self, Assessment};
 use crate::replay::chunk::Chunk;
 use crate::replay::lanes::{Lanes, Processed, Room, Spent};
 use crate::replay::order::{self, Order, OrderReason};
+use crate::replay::second::{MOST_COPIED, Second};
 use crate::report::run::{FirstMismatch, NotRun, Report};
 use crate::seeds::Seeds;
 
@@ -95,6 +96,8 @@ struct Running {
     nic: Nic,
     reference: Option<Box<dyn Reference>>,
     lanes: Lanes,
+    /// Why there is no second opinion, where one was to be had.
+    second_not: Option<String>,
     reasons: Vec<OrderReason>,
     hook: Hook,
 }
@@ -407,6 +410,7 @@ impl Testbed {
         let mut decision = self.decision;
         let (mut order, mut reasons, mut reference) = (Order::PerQueue, Vec::new(), None);
         let mut not_compared = Vec::new();
+        let (mut second, mut second_not) = (None, None);
         if let Some(running) = &self.running {
             order = running.lanes.order();
             reasons.clone_from(&running.reasons);
@@ -416,6 +420,8 @@ impl Testbed {
             if let Some(r) = &running.reference {
                 reference = Some(r.name());
                 not_compared = running.lanes.untold().names();
+                second = running.lanes.opinions();
+                second_not.clone_from(&running.second_not);
                 map_differences = Some(mapdiff::compare(
                     &running.maps,
                     running.nic.maps(),
@@ -455,6 +461,8 @@ impl Testbed {
             not_run: self.counts.not_run,
             reference,
             not_compared,
+            second,
+            second_not,
             compared: self.counts.compared,
             mismatched: self.counts.mismatched,
             first: self.counts.first,
@@ -505,7 +513,13 @@ impl Testbed {
                 Order::Arrival
             });
         let room = self.room(programs);
-        let pool = pool(self.settings.threads).map_err(StartError::Stop)?;
+        // Where order matters and is forced to be per queue, queues take turns, chunk by chunk:
+        // the answer is another, but still the same for any number of threads.
+        let pool = if order == Order::PerQueue && !reasons.is_empty() {
+            None
+        } else {
+            pool(self.settings.threads).map_err(StartError::Stop)?
+        };
         let runner = || -> Option<Box<dyn Runner>> { reference.as_ref().map(|r| r.runner()) };
         let first = ProgramId(0);
         let hook = entry.hook.clone();
@@ -520,6 +534,8 @@ impl Testbed {
                 Lanes::arrival(all, runner(), hook.clone(), room, pool)
             }
         };
+        let (lanes, second_not) =
+            self.second_opinion(programs, seeds, &verified, reference.as_deref(), lanes)?;
         let untold = match self.settings.reference {
             ReferenceChoice::Kernel => Untold::KERNEL,
             _ => Untold::default(),
@@ -530,6 +546,7 @@ impl Testbed {
             nic,
             reference,
             lanes: lanes.without(untold),
+            second_not,
             reasons,
             hook,
         })
@@ -566,24 +583,68 @@ impl Testbed {
         }
     }
 
+    /// Adds rbpf as a second opinion to the lanes where that was asked for and it can run the
+    /// program; else says why not.
+    fn second_opinion(
+        &self,
+        programs: &[Arc<Program>],
+        seeds: Option<&Seeds>,
+        verified: &[Arc<Verified>],
+        reference: Option<&dyn Reference>,
+        lanes: Lanes,
+    ) -> Result<(Lanes, Option<String>), StartError> {
+        let (ReferenceChoice::Auto, Some(reference), [program]) =
+            (self.settings.reference, reference, programs)
+        else {
+            let why = (self.settings.reference == ReferenceChoice::Auto)
+                .then(|| "rbpf has no tail calls".to_owned());
+            return Ok((lanes, why));
+        };
+        if let Err(why) = Rbpf::supports(program) {
+            return Ok((lanes, Some(why.to_string())));
+        }
+        let verified: Vec<&Verified> = verified.iter().map(Arc::as_ref).collect();
+        let writes = order::writes_maps(&verified);
+        let bytes: usize = reference.maps().iter().map(|m| m.memory().len()).sum();
+        if writes && bytes > MOST_COPIED {
+            let why = format!(
+                "the program changes maps of {bytes} bytes, too many to copy for each packet"
+            );
+            return Ok((lanes, Some(why)));
+        }
+        let mut why_not = None;
+        let lanes = lanes.with_second(|| {
+            let setup = self.setup(programs, seeds)?;
+            let maps = setup.maps.clone();
+            let rbpf = Rbpf::new(setup).map_err(|e| {
+                why_not = Some(e.to_string());
+                StartError::Stop(unsupported(&e))
+            })?;
+            let follows = writes.then(|| reference.maps().clone());
+            Ok::<_, StartError>(Second::new(rbpf.runner(), maps, follows))
+        })?;
+        Ok((lanes, why_not))
+    }
+
+    /// What a reference is built from, with the maps filled.
+    fn setup(&self, programs: &[Arc<Program>], seeds: Option<&Seeds>) -> Result<Setup, StartError> {
+        let defs = programs.first().map_or(&[][..], |p| &p.maps);
+        let maps = MapSet::for_program_set(defs, self.queues, Placement::Private)
+            .map_err(|e| StartError::Stop(Error::input(e.to_string())))?;
+        self.fill(&maps, seeds).map_err(StartError::Stop)?;
+        Ok(Setup {
+            programs: programs.to_vec(),
+            maps,
+            environment: Arc::clone(&self.environment),
+        })
+    }
+
     fn reference(
         &self,
         programs: &[Arc<Program>],
         seeds: Option<&Seeds>,
     ) -> Result<Option<Box<dyn Reference>>, StartError> {
-        let Some(entry) = programs.first() else {
-            return Ok(None);
-        };
-        let setup = || -> Result<Setup, StartError> {
-            let maps = MapSet::for_program_set(&entry.maps, self.queues, Placement::Private)
-                .map_err(|e| StartError::Stop(Error::input(e.to_string())))?;
-            self.fill(&maps, seeds).map_err(StartError::Stop)?;
-            Ok(Setup {
-                programs: programs.to_vec(),
-                maps,
-                environment: Arc::clone(&self.environment),
-            })
-        };
+        let setup = || self.setup(programs, seeds);
         let stop = |e: &Unsupported| StartError::Stop(unsupported(e));
         Ok(match self.settings.reference {
             ReferenceChoice::None => None,
@@ -593,11 +654,7 @@ impl Testbed {
             ReferenceChoice::Kernel => Some(Box::new(
                 cpu_reference::Kernel::new(setup()?).map_err(|e| stop(&e))?,
             )),
-            ReferenceChoice::Rbpf => {
-                return Err(StartError::Stop(Error::environment(
-                    "this reference is not built yet",
-                )));
-            }
+            ReferenceChoice::Rbpf => Some(Box::new(Rbpf::new(setup()?).map_err(|e| stop(&e))?)),
         })
     }
 }

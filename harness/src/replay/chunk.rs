@@ -58,6 +58,13 @@ impl Chunk {
         (*arrival, &self.bytes[range.clone()])
     }
 
+    /// The frame of this packet number.
+    pub fn by_number(&self, number: u64) -> Option<(Arrival, &[u8])> {
+        let frames = &self.frames;
+        let index = frames.binary_search_by_key(&number, |(arrival, _)| arrival.number);
+        Some(self.frame(index.ok()?))
+    }
+
     /// All frames in arrival order.
     pub fn iter(&self) -> impl Iterator<Item = (Arrival, &[u8])> {
         self.frames

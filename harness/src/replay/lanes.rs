@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::chunk::Chunk;
 use super::order::Order;
+use super::second::{Opinions, Second};
 use crate::clock::Stopwatch;
 use crate::compare::{self, Difference, Untold};
 
@@ -41,6 +42,7 @@ enum Device {
 struct Lane {
     device: Device,
     runner: Option<Box<dyn Runner>>,
+    second: Option<Second>,
     nic: Batch,
     reference: Batch,
     /// (index in the lane's batches, differences), ascending.
@@ -68,7 +70,12 @@ impl Lane {
         self.nic_time += watch.elapsed();
         if let Some(runner) = &mut self.runner {
             let watch = Stopwatch::start();
-            runner.process(&mut self.reference);
+            refer(
+                runner.as_mut(),
+                self.second.as_mut(),
+                &mut self.reference,
+                hook,
+            );
             self.reference_time += watch.elapsed();
             self.compare(hook, untold);
         }
@@ -79,6 +86,7 @@ impl Lane {
         let Lane {
             device,
             runner,
+            second,
             nic,
             reference,
             nic_time,
@@ -97,13 +105,34 @@ impl Lane {
             || {
                 if let Some(runner) = runner {
                     let watch = Stopwatch::start();
-                    runner.process(reference);
+                    refer(runner.as_mut(), second.as_mut(), reference, hook);
                     *reference_time += watch.elapsed();
                 }
             },
         );
         if self.runner.is_some() {
             self.compare(hook, untold);
+        }
+    }
+
+    /// Asks the second reference about the packets on which NIC and reference differ.
+    fn settle(&mut self, chunk: &Chunk, hook: &Hook, room: Room) {
+        let Some(second) = &mut self.second else {
+            return;
+        };
+        for (index, _) in &self.differences {
+            let number = self.nic.frames[*index].number;
+            let Some((arrival, original)) = chunk.by_number(number) else {
+                continue;
+            };
+            second.settle(
+                arrival,
+                original,
+                (room.headroom, room.tail(original.len())),
+                &self.nic.outcome(*index, hook),
+                &self.reference.outcome(*index, hook),
+                hook,
+            );
         }
     }
 
@@ -126,6 +155,14 @@ impl Lane {
                 self.differences.push((index, differences));
             }
         }
+    }
+}
+
+/// Runs the reference, and the second one on its sample.
+fn refer(runner: &mut dyn Runner, second: Option<&mut Second>, batch: &mut Batch, hook: &Hook) {
+    match second {
+        Some(second) => second.process(runner, batch, hook),
+        None => runner.process(batch),
     }
 }
 
@@ -239,6 +276,33 @@ impl Lanes {
         self
     }
 
+    /// The same, with a second reference in each lane, as `make` gives it.
+    ///
+    /// # Errors
+    /// The first error of `make`.
+    pub fn with_second<E>(
+        mut self,
+        mut make: impl FnMut() -> Result<Second, E>,
+    ) -> Result<Lanes, E> {
+        for lane in &mut self.lanes {
+            lane.second = Some(make()?);
+        }
+        Ok(self)
+    }
+
+    /// What the second reference has come to; `None` without one.
+    pub fn opinions(&self) -> Option<Opinions> {
+        let mut seconds = self
+            .lanes
+            .iter()
+            .filter_map(|lane| lane.second.as_ref())
+            .peekable();
+        seconds.peek()?;
+        let mut all = Opinions::default();
+        seconds.for_each(|second| all.add(&second.opinions));
+        Some(all)
+    }
+
     /// Fields that are not compared.
     pub fn untold(&self) -> Untold {
         self.untold
@@ -293,6 +357,9 @@ impl Lanes {
                 });
             }
         }
+        for lane in &mut self.lanes {
+            lane.settle(chunk, hook, self.room);
+        }
         let mut next_difference = vec![0; self.lanes.len()];
         for (place, (arrival, original)) in self.places.iter().zip(chunk.iter()) {
             let (number, index) = (place.0 as usize, place.1 as usize);
@@ -336,6 +403,7 @@ impl Lane {
         Lane {
             device,
             runner,
+            second: None,
             nic: Batch::new(),
             reference: Batch::new(),
             differences: Vec::new(),

@@ -7,3 +7,4 @@
 pub mod chunk;
 pub mod lanes;
 pub mod order;
+pub mod second;

@@ -64,16 +64,8 @@ pub fn reasons(programs: &[&Verified]) -> Vec<OrderReason> {
         return Vec::new();
     };
     let maps = &first.program().maps;
-    let mut uses: BTreeMap<usize, Uses> = BTreeMap::new();
-    for verified in programs {
-        let program = verified.program();
-        for (pc, insn) in program.insns.iter().enumerate() {
-            if verified.facts(pc).reachable {
-                note(&mut uses, verified, program, pc, insn);
-            }
-        }
-    }
-    uses.iter()
+    uses(programs)
+        .iter()
         .filter_map(|(&map, uses)| {
             let def = maps.get(map)?;
             let (pc, what) = needs_order(def.kind, uses)?;
@@ -84,6 +76,38 @@ pub fn reasons(programs: &[&Verified]) -> Vec<OrderReason> {
             })
         })
         .collect()
+}
+
+/// What these programs do to each map that they touch.
+fn uses(programs: &[&Verified]) -> BTreeMap<usize, Uses> {
+    let mut uses = BTreeMap::new();
+    for verified in programs {
+        let program = verified.program();
+        for (pc, insn) in program.insns.iter().enumerate() {
+            if verified.facts(pc).reachable {
+                note(&mut uses, verified, program, pc, insn);
+            }
+        }
+    }
+    uses
+}
+
+/// Whether these programs change any map: by a store, an atomic, an update, or a lookup that
+/// counts as a use.
+pub fn writes_maps(programs: &[&Verified]) -> bool {
+    let Some(first) = programs.first() else {
+        return false;
+    };
+    let maps = &first.program().maps;
+    uses(programs).iter().any(|(&map, uses)| {
+        let evicts = maps
+            .get(map)
+            .is_some_and(|def| matches!(def.kind, MapType::LruHash | MapType::LruPercpuHash));
+        uses.store.is_some()
+            || uses.add.is_some()
+            || uses.change.is_some()
+            || (evicts && uses.lookup.is_some())
+    })
 }
 
 fn note(

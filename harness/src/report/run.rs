@@ -15,6 +15,7 @@ use crate::decide::{Decision, Verdict};
 use crate::mapdiff::{MapDifference, hex};
 use crate::replay::lanes::Spent;
 use crate::replay::order::{Order, OrderReason};
+use crate::replay::second::Opinions;
 
 /// Why the NIC's program never saw a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,6 +83,10 @@ pub struct Report {
     pub reference: Option<&'static str>,
     /// Fields that the reference cannot tell.
     pub not_compared: Vec<&'static str>,
+    /// What rbpf, as a second opinion, has come to; `None` if it was not asked.
+    pub second: Option<Opinions>,
+    /// Why it was not asked, where it was to be had.
+    pub second_not: Option<String>,
     /// Packets compared.
     pub compared: u64,
     /// Packets whose outcomes differ.
@@ -177,6 +182,18 @@ impl Report {
             "compare": {
                 "reference": self.reference,
                 "not_compared": self.not_compared,
+                "second_opinion": self.second.as_ref().map(|s| json!({
+                    "reference": "rbpf",
+                    "asked": s.asked,
+                    "disagreed": s.disagreed,
+                    "first": s.first.as_ref().map(|(packet, differences)| json!({
+                        "packet": packet,
+                        "fields": differences.iter().map(Difference::field).collect::<Vec<_>>(),
+                    })),
+                    "mismatches_siding_with_nic": s.sides.0,
+                    "mismatches_siding_with_reference": s.sides.1,
+                })),
+                "no_second_opinion": self.second_not,
                 "compared": self.compared,
                 "mismatched": self.mismatched,
                 "maps_equal": self.map_differences.as_ref().map(Vec::is_empty),
@@ -289,6 +306,7 @@ impl Report {
             "  compared   {} packets with {reference}: {mismatched}; {maps}",
             self.compared
         );
+        self.second_text(t, style);
         if !self.not_compared.is_empty() {
             let _ = writeln!(
                 t,
@@ -326,6 +344,35 @@ impl Report {
                 hex(&d.key),
                 side(&d.nic),
                 side(&d.reference)
+            );
+        }
+    }
+
+    fn second_text(&self, t: &mut String, style: Style) {
+        let Some(second) = &self.second else {
+            if let Some(why) = &self.second_not {
+                let _ = writeln!(t, "             no second opinion by rbpf: {why}");
+            }
+            return;
+        };
+        let verdict = match &second.first {
+            None => "it agrees".to_owned(),
+            Some((packet, differences)) => style.warn(&format!(
+                "it disagrees on {}, first on packet {packet} in {}; interp and NIC count",
+                second.disagreed,
+                differences.first().map_or("nothing", Difference::field)
+            )),
+        };
+        let _ = writeln!(
+            t,
+            "             rbpf asked about {}: {verdict}",
+            second.asked
+        );
+        if self.mismatched > 0 {
+            let _ = writeln!(
+                t,
+                "             of the packets that differ rbpf sides with the NIC on {}, with the reference on {}",
+                second.sides.0, second.sides.1
             );
         }
     }
