@@ -22,7 +22,7 @@ fn seeds() -> Vec<(String, PathBuf)> {
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
             (name, path)
         })
-        .filter(|(name, _)| !name.ends_with(".fib"))
+        .filter(|(name, _)| !name.contains(".fib"))
         .collect();
     all.sort();
     all

@@ -73,7 +73,13 @@ pub(super) fn object(path: &Path, args: &LoadArgs, queues: u32) -> Result<Progra
         }
     }
     let name = path.display().to_string();
-    bpf::object::load(&name, &bytes, &options).map_err(|e| Error::input(e.to_string()))
+    bpf::object::load(&name, &bytes, &options).map_err(|e| {
+        if e.is_of_options() {
+            Error::usage(e.to_string())
+        } else {
+            Error::input(e.to_string())
+        }
+    })
 }
 
 fn hook(arg: HookArg) -> Hook {

@@ -1,10 +1,9 @@
 //! `nicbed inspect`
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use bpf::{Program, ProgramSet};
-use isa::ebpf::{CallTarget, Insn, Wide};
+use bpf::ProgramSet;
 use serde_json::{Value, json};
 
 use super::args::InspectArgs;
@@ -38,47 +37,6 @@ pub(super) fn run(args: &InspectArgs, output: &mut Output) -> Result<Status, Err
     Ok(status)
 }
 
-/// What one program uses.
-struct Uses {
-    helpers: BTreeSet<u32>,
-    maps: BTreeSet<usize>,
-    groups: BTreeMap<&'static str, usize>,
-    cpu: String,
-}
-
-fn uses(program: &Program) -> Uses {
-    let mut uses = Uses {
-        helpers: BTreeSet::new(),
-        maps: BTreeSet::new(),
-        groups: BTreeMap::new(),
-        cpu: String::new(),
-    };
-    let mut cpu = None;
-    for insn in program
-        .insns
-        .iter()
-        .filter(|i| !matches!(i, Insn::WideTail))
-    {
-        let row = insn.row();
-        *uses.groups.entry(row.group().name()).or_default() += 1;
-        cpu = cpu.max(Some(row.cpu()));
-        match insn {
-            Insn::Call(CallTarget::Helper(id)) => {
-                uses.helpers.insert(*id);
-            }
-            Insn::LoadWide {
-                value: Wide::Map(map) | Wide::MapValue { map, .. },
-                ..
-            } => {
-                uses.maps.insert(*map as usize);
-            }
-            _ => {}
-        }
-    }
-    uses.cpu = cpu.map(|c| c.to_string()).unwrap_or_default();
-    uses
-}
-
 fn helper_name(id: u32) -> String {
     bpf::helper::name(id).map_or_else(|| format!("helper {id}"), str::to_owned)
 }
@@ -87,17 +45,19 @@ fn object_json(set: &ProgramSet) -> Value {
     json!({
         "object": set.object,
         "programs": set.programs.iter().map(|program| {
-            let uses = uses(program);
+            let usage = program.usage();
             json!({
                 "name": program.name,
                 "section": program.section,
                 "hook": program.hook.name(),
                 "insns": program.insns.len(),
                 "license": program.license,
-                "cpu": uses.cpu,
-                "groups": uses.groups,
-                "helpers": uses.helpers.iter().map(|id| helper_name(*id)).collect::<Vec<_>>(),
-                "maps": uses.maps.iter()
+                "cpu": usage.cpu.map(|c| c.to_string()),
+                "groups": usage.groups.iter().map(|(g, n)| (g.name(), *n)).collect::<BTreeMap<_, _>>(),
+                "backward_jumps": usage.backward_jumps,
+                "atomics": usage.atomics,
+                "helpers": usage.helpers.keys().map(|id| helper_name(*id)).collect::<Vec<_>>(),
+                "maps": usage.maps.keys()
                     .filter_map(|m| Some(program.maps.get(*m)?.name.as_str())).collect::<Vec<_>>(),
                 "subprograms": program.subprograms.iter().map(|s| json!({
                     "name": s.name, "start": s.start, "end": s.end,
@@ -126,7 +86,7 @@ fn object_text(set: &ProgramSet, output: &Output) -> String {
     let style = output.style;
     let mut text = format!("{}\n", style.head(&set.object));
     for program in &set.programs {
-        let uses = uses(program);
+        let usage = program.usage();
         let _ = writeln!(
             text,
             "  {} (section {}, hook {}): {} insns, CPU {}, license {}",
@@ -134,7 +94,7 @@ fn object_text(set: &ProgramSet, output: &Output) -> String {
             program.section,
             program.hook,
             program.insns.len(),
-            uses.cpu,
+            usage.cpu.map_or_else(String::new, |c| c.to_string()),
             program.license.as_deref().unwrap_or("none")
         );
         let list = |items: Vec<String>| {
@@ -144,17 +104,17 @@ fn object_text(set: &ProgramSet, output: &Output) -> String {
                 items.join(", ")
             }
         };
-        let groups = uses
+        let groups = usage
             .groups
             .iter()
-            .map(|(g, n)| format!("{g} {n}"))
+            .map(|(g, n)| format!("{} {n}", g.name()))
             .collect();
         let _ = writeln!(text, "    instructions  {}", list(groups));
-        let helpers = uses.helpers.iter().map(|id| helper_name(*id)).collect();
+        let helpers = usage.helpers.keys().map(|id| helper_name(*id)).collect();
         let _ = writeln!(text, "    helpers       {}", list(helpers));
-        let maps = uses
+        let maps = usage
             .maps
-            .iter()
+            .keys()
             .filter_map(|m| Some(program.maps.get(*m)?.name.clone()))
             .collect();
         let _ = writeln!(text, "    maps          {}", list(maps));
