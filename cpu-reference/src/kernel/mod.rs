@@ -5,12 +5,14 @@
 //! the CPU that is the packet's queue. What it cannot control: time and random numbers are the
 //! machine's, and a frame's receive queue is always 0 (`lo` has no other).
 //!
-//! [`worker`] loads programs (with [`btf`]'s description of their functions) and runs packets, [`maps`] keeps the maps, [`channel`] reads events, [`sys`] holds the
-//! system calls.
+//! [`worker`] loads programs (with [`btf`]'s description of their functions) and runs packets,
+//! [`maps`] keeps the maps, [`port`] makes the interfaces that redirects name, [`channel`] reads
+//! events, [`sys`] holds the system calls.
 
 mod btf;
 mod channel;
 mod maps;
+mod port;
 mod sys;
 mod worker;
 
@@ -44,6 +46,8 @@ enum KernelError {
     Map { name: String, error: io::Error },
     #[error("network namespace: {0}")]
     Namespace(io::Error),
+    #[error("an interface for each port: {0}")]
+    Ports(io::Error),
     #[error("BTF: {0}")]
     Btf(io::Error),
     #[error("{0}")]

@@ -12,6 +12,7 @@ use isa::ebpf::{Insn, Wide, encode};
 use super::KernelError;
 use super::btf;
 use super::maps::KernelMaps;
+use super::port;
 use super::sys::{self, Attr, Command};
 use crate::Setup;
 
@@ -42,6 +43,7 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(setup: &Setup) -> Result<Worker, KernelError> {
         sys::empty_network().map_err(KernelError::Namespace)?;
+        port::create_all(&setup.environment, &setup.maps).map_err(KernelError::Ports)?;
         let kernel = KernelMaps::new(&setup.maps, 0)?;
         let mut programs = Vec::new();
         for program in &setup.programs {
