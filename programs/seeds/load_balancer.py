@@ -23,14 +23,14 @@ REALS = {n: (f"10.0.1.{n}", f"02000000010{n}") for n in range(1, 7)}
 WEB, DNS, DRAINED = 0, 1, 2
 RINGS = {WEB: [1, 2, 3, 4], DNS: [5, 6]}  # no server is left for DRAINED
 VIPS = [
-    *((WEB, 0, f"198.51.100.{host}", 0, TCP) for host in range(1, 5)),
-    *((WEB, 0, f"198.51.100.{host}", 0, UDP) for host in range(1, 5)),
-    (DNS, NO_CONNECTIONS, "198.51.100.53", 53, UDP),
-    (DNS, 0, "198.51.100.53", 53, TCP),
-    (WEB, 0, "198.51.100.10", 80, TCP),
-    (WEB, 0, "198.51.100.10", 443, TCP),
-    (WEB, 0, "198.51.100.10", 443, UDP),
-    (DRAINED, 0, "198.51.100.11", 0, TCP),
+    *((WEB, 0, f"198.18.0.{host}", 0, TCP) for host in range(1, 5)),
+    *((WEB, 0, f"198.18.0.{host}", 0, UDP) for host in range(1, 5)),
+    (DNS, NO_CONNECTIONS, "198.18.0.12", 53, UDP),
+    (DNS, 0, "198.18.0.12", 53, TCP),
+    (WEB, 0, "198.18.0.10", 8080, TCP),
+    (WEB, 0, "198.18.0.10", 9000, TCP),
+    (WEB, 0, "198.18.0.10", 9000, UDP),
+    (DRAINED, 0, "198.18.0.6", 0, TCP),
 ]
 
 

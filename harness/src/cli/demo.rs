@@ -43,12 +43,11 @@ const CAPTURE: &[u8] = include_bytes!("../../../pcaps/data/all.pcap");
 
 /// What the demo lifts of netdevsim, which in reality holds maps of two entries and runs
 /// nothing.
-const LIFTED: [&str; 5] = [
+const LIFTED: [&str; 4] = [
     "map.types=all",
     "map.flags=all",
     "map.entries=unlimited",
     "map.direct_values=true",
-    "model.queues_default=1",
 ];
 
 pub(super) fn run(output: &mut Output) -> Result<Status, Error> {
@@ -101,6 +100,9 @@ fn replay(
         record: None,
     };
     let caps = input::nic(nic, &what_if)?;
+    if !what_if.set.is_empty() {
+        output.print(&format!("  what if {nic} had: --set {}\n", what_if.set.join(" --set ")))?;
+    }
     if jit_backends::by_name(&caps.backend)
         .and_then(|b| nic_model::engine_for(b.isa()))
         .is_none()
