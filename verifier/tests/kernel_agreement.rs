@@ -44,13 +44,14 @@ fn cases() -> Vec<Case> {
 fn read(path: PathBuf) -> Case {
     let text = std::fs::read_to_string(&path).unwrap();
     let first = text.lines().next().unwrap_or_default();
-    let rule = match first.strip_prefix(";; reject ") {
-        Some(rule) => Some(rule.trim().to_owned()),
-        None => {
-            assert_eq!(first, ";; accept", "{}: no verdict", path.display());
-            None
-        }
-    };
+    let rule = first
+        .strip_prefix(";; reject ")
+        .map(|rule| rule.trim().to_owned());
+    assert!(
+        rule.is_some() || first == ";; accept",
+        "{}: no verdict",
+        path.display()
+    );
     let header = |key: &str| {
         text.lines()
             .find_map(|l| l.strip_prefix(";; ")?.strip_prefix(key))

@@ -57,7 +57,7 @@ impl Value {
         if kind == Kind::Unknown {
             return Value::UNKNOWN;
         }
-        let same_delta = self.is_delta == new.is_delta && self.off == new.off;
+        let same_delta = self.same_delta(new);
         let linked = self.id == new.id && (kind != Kind::Scalar || same_delta);
         let (a, b) = if kind == Kind::Scalar || self.off == new.off {
             (*self, *new)
@@ -79,6 +79,7 @@ impl Value {
             joined.id = 0;
             if joined.is_delta {
                 joined.is_delta = false;
+                joined.is_lower = false;
                 joined.off = 0;
             }
             if kind == Kind::Scalar {

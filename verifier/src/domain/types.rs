@@ -185,6 +185,8 @@ pub struct Value {
     pub extent: Extent,
     /// Whether `off` is a difference to the linked numbers.
     pub is_delta: bool,
+    /// Whether that sum was cut to its lower half.
+    pub is_lower: bool,
     /// Of the number, or of the variable part of a pointer's offset.
     pub range: Range,
 }
@@ -198,6 +200,7 @@ impl Value {
         reference: 0,
         extent: Extent::None,
         is_delta: false,
+        is_lower: false,
         range: Range::UNKNOWN,
     };
 
@@ -255,8 +258,14 @@ impl Value {
         if self.is_delta {
             self.off = 0;
             self.is_delta = false;
+            self.is_lower = false;
         }
         self
+    }
+
+    /// Whether both differ by the same from the numbers they are linked with.
+    pub const fn same_delta(&self, other: &Value) -> bool {
+        self.is_delta == other.is_delta && self.is_lower == other.is_lower && self.off == other.off
     }
 
     /// Smallest offset of the pointer, from the start of what it points into.

@@ -6,7 +6,7 @@
 //! state on the way notes what it must be compared by.
 
 use bpf::helper::Arg;
-use isa::ebpf::{AluOp, CallTarget, Insn, Operand, Reg};
+use isa::ebpf::{AluOp, AtomicOp, CallTarget, Insn, Operand, Reg};
 
 use super::Explorer;
 use super::prune::Marks;
@@ -234,13 +234,18 @@ fn step_back(
         Insn::Store { src, .. } => take_stored(marks, depth, store, src),
         Insn::StoreRelease { src, .. } => take_stored(marks, depth, store, Operand::Reg(src)),
         Insn::Atomic { op, src, .. } => {
-            if op == isa::ebpf::AtomicOp::Cmpxchg {
-                *regs &= !1;
-            } else if op.fetches() {
-                *regs &= !bit(src);
-            }
+            let fetched = match op {
+                AtomicOp::Cmpxchg => 1,
+                _ if op.fetches() => bit(src),
+                _ => 0,
+            };
+            let wanted = *regs & fetched != 0;
+            *regs &= !fetched;
             if let Some(SlotAt { frame, slot }) = store {
                 marks.slots[usize::from(frame)] &= !(1 << slot);
+            }
+            if let Some(SlotAt { frame, slot }) = fill.filter(|_| wanted) {
+                marks.slots[usize::from(frame)] |= 1 << slot;
             }
         }
         Insn::Branch {

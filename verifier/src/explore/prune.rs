@@ -130,7 +130,7 @@ fn value_covers(old: &Value, new: &Value, precise: bool, ids: &mut IdMap, how: H
     if how == How::Same {
         return old.kind == new.kind
             && old.off == new.off
-            && old.is_delta == new.is_delta
+            && old.same_delta(new)
             && old.extent == new.extent
             && old.range == new.range
             && ids.bijective(old.id, new.id)
@@ -145,10 +145,7 @@ fn value_covers(old: &Value, new: &Value, precise: bool, ids: &mut IdMap, how: H
             }
             !precise
                 || old.range.includes(&new.range)
-                    && (old.id == 0
-                        || old.is_delta == new.is_delta
-                            && (!old.is_delta || old.off == new.off)
-                            && ids.keeps_links(old.id, new.id))
+                    && (old.id == 0 || old.same_delta(new) && ids.keeps_links(old.id, new.id))
         }
         kind => {
             if kind != new.kind || old.off != new.off {

@@ -165,17 +165,23 @@ fn numbers(op: AluOp, width: Width, first: &Value, second: &Value) -> Value {
         Width::W64 => range,
         Width::W32 => range.lower(),
     });
-    // `r += constant` keeps the link to the copies of r.
-    if op == AluOp::Add
-        && width == Width::W64
-        && first.id != 0
+    // `r += constant` and `r -= constant` keep the link to the copies of r.
+    let delta = match (op, y.as_constant(), width) {
+        (AluOp::Add, Some(by), Width::W64) => Some(by as i64),
+        (AluOp::Sub, Some(by), Width::W64) => (by as i64).checked_neg(),
+        (AluOp::Add, Some(by), Width::W32) => Some(i64::from(by as i32)),
+        (AluOp::Sub, Some(by), Width::W32) => Some(-i64::from(by as i32)),
+        _ => None,
+    };
+    if first.id != 0
         && !first.is_delta
-        && let Some(delta) = y.as_constant()
+        && let Some(delta) = delta
         && let Ok(delta) = i32::try_from(delta)
         && result.range.as_constant().is_none()
     {
         result.id = first.id;
         result.is_delta = true;
+        result.is_lower = width == Width::W32;
         result.off = delta;
     }
     result

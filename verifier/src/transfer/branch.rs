@@ -3,7 +3,7 @@
 use isa::ebpf::{Cond, Operand, Reg, Width};
 
 use super::alu;
-use crate::domain::{Extent, Kind, State, Value, compare};
+use crate::domain::{Extent, Kind, Range, State, Value, compare};
 
 /// A conditional branch.
 #[derive(Clone, Copy, Debug)]
@@ -280,17 +280,20 @@ fn propagate(state: &mut State, reg: Reg) {
     if known.id == 0 {
         return;
     }
-    state.update_all(
-        |v| v.is_scalar() && v.id == known.id && *v != known,
-        |v| {
-            let delta = i64::from(v.off) - i64::from(known.off);
-            v.range = if delta == 0 {
-                known.range
-            } else {
-                known
-                    .range
-                    .add(&crate::domain::Range::constant(delta as u64))
-            };
-        },
-    );
+    let changes = |v: &Value| {
+        v.is_scalar()
+            && v.id == known.id
+            && *v != known
+            // From a sum cut to its lower half nothing follows but for its copies.
+            && (v.same_delta(&known) || !known.is_lower)
+    };
+    state.update_all(changes, |v| {
+        if v.same_delta(&known) {
+            v.range = known.range;
+            return;
+        }
+        let delta = i64::from(v.off) - i64::from(known.off);
+        let sum = known.range.add(&Range::constant(delta as u64));
+        v.range = if v.is_lower { sum.lower() } else { sum };
+    });
 }

@@ -187,11 +187,21 @@ pub(super) fn atomic(
     src: Reg,
 ) {
     let pointer = state.top.regs[base.index()];
+    let bits = 8 * u32::from(size);
+    let mut fetched = Value::scalar(Range::UNKNOWN.zero_extend(bits));
     if let Kind::Stack { frame } = pointer.kind {
         let w = window(&pointer, i64::from(offset), i64::from(size));
         effects.reads.push((frame, slots(w.min, w.max).0));
+        if w.exact && w.min.rem_euclid(i32::from(size)) == 0 && op.fetches() {
+            let loaded = state.frame(usize::from(frame)).stack.load(w.min, size);
+            effects.fill = loaded.slot.map(|slot| SlotAt { frame, slot });
+            fetched = match loaded.reg.kind {
+                Kind::Scalar if size < 8 => Value::scalar(loaded.reg.range.zero_extend(bits)),
+                Kind::Scalar => loaded.reg.unlinked(),
+                _ => loaded.reg,
+            };
+        }
     }
-    let fetched = Value::scalar(Range::UNKNOWN.zero_extend(8 * u32::from(size)));
     store(
         state,
         ids,
