@@ -137,8 +137,8 @@ pub(crate) fn nic(programs: &[Arc<Program>], queues: u32) -> Nic {
     nic
 }
 
-/// What holds for every image: the source map covers the code, and every instruction has code or
-/// a reason why it has none.
+/// What holds for every image: the source map covers the code, every instruction has code or a
+/// reason why it has none, and what is relocated is a hole.
 pub(crate) fn check_image(program: &Program, image: &Image) {
     let mut at = 0;
     for range in &image.source_map {
@@ -147,6 +147,14 @@ pub(crate) fn check_image(program: &Program, image: &Image) {
         at = range.end;
     }
     assert_eq!(at, image.code.len());
+    for relocation in &image.relocations {
+        let bytes = match relocation.kind {
+            isa::RelocationKind::Absolute64 => 8,
+            _ => 4,
+        };
+        let hole = &image.code[relocation.at..relocation.at + bytes];
+        assert!(hole.iter().all(|b| *b == 0), "an address in the image");
+    }
     for (pc, insn) in program.insns.iter().enumerate() {
         if matches!(insn, isa::ebpf::Insn::WideTail) {
             continue;
