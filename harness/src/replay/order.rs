@@ -56,6 +56,8 @@ struct Uses {
     change: Option<(usize, &'static str)>,
     /// First lookup.
     lookup: Option<usize>,
+    /// First lookup of a value by CPU, which may be another queue's.
+    by_cpu: Option<usize>,
 }
 
 /// Reasons why these programs, which run together, need arrival order; empty if they do not.
@@ -185,6 +187,11 @@ fn note_helper(
             u.lookup.get_or_insert(pc);
         });
     }
+    if id == id::MAP_LOOKUP_PERCPU {
+        each(map, &mut |u| {
+            u.by_cpu.get_or_insert(pc);
+        });
+    }
     // A pointer argument may lead into a value of some map.
     let args = bpf::helper::prototype(id).map_or([Arg::UninitMem; 5], |p| p.args);
     for (arg, register) in args.iter().zip(&facts.registers[1..]) {
@@ -217,6 +224,10 @@ mod id {
 
 /// The first access for which the order between queues matters, if any.
 fn needs_order(kind: MapType, uses: &Uses) -> Option<(usize, &'static str)> {
+    let written = uses.store.is_some() || uses.add.is_some() || uses.change.is_some();
+    if let (Some(pc), true) = (uses.by_cpu, written) {
+        return Some((pc, "lookup of another CPU's value"));
+    }
     match kind {
         // Each queue has slots of its own.
         MapType::PercpuArray | MapType::PerfEventArray | MapType::Ringbuf => return None,
@@ -241,4 +252,48 @@ fn needs_order(kind: MapType, uses: &Uses) -> Option<(usize, &'static str)> {
         return Some((pc, "atomic add to a value that is read"));
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bpf::object::{LoadOptions, load};
+
+    use super::*;
+
+    /// Counts in a per-CPU array; `lookup` sets r0 to the address of the value.
+    fn reasons_of(lookup: &str) -> Vec<OrderReason> {
+        let text = format!(
+            ".map c type=percpu_array key=4 value=8 entries=1
+             *(u32 *)(r10 - 4) = 0
+             r1 = map[c] ll
+             r2 = r10
+             r2 += -4
+             {lookup}
+             if r0 == 0 goto out
+             r1 = *(u64 *)(r0 + 0)
+             r1 += 1
+             *(u64 *)(r0 + 0) = r1
+             out:
+             r0 = 2
+             exit
+"
+        );
+        let set = load("case.bpf", text.as_bytes(), &LoadOptions::default()).unwrap();
+        let program = Arc::new(set.programs[0].clone());
+        let verified = crate::pipeline::verify(&program).unwrap();
+        reasons(&[&verified])
+    }
+
+    #[test]
+    fn a_per_cpu_value_needs_order_only_if_it_is_looked_up_by_cpu() {
+        assert_eq!(reasons_of("call bpf_map_lookup_elem"), []);
+        let by_cpu = reasons_of("r3 = 0\ncall bpf_map_lookup_percpu_elem");
+        assert_eq!(by_cpu.len(), 1);
+        assert_eq!(
+            (by_cpu[0].pc, by_cpu[0].what),
+            (6, "lookup of another CPU's value")
+        );
+    }
 }
