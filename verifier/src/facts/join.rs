@@ -20,6 +20,8 @@ use crate::transfer::{self, Context, Effects, Next, constant_key, map_argument};
 
 /// Joins at one place before bounds that still grow are given up.
 const PATIENCE: u32 = 3;
+/// Rounds that take widening back.
+const NARROWINGS: usize = 2;
 /// Most chains of calls that are told apart.
 const MAX_CHAINS: usize = 4096;
 /// Most instructions executed, by instructions of the program.
@@ -47,6 +49,8 @@ struct Joiner<'a> {
     effects: Effects,
     steps: usize,
     budget: usize,
+    /// Whether places are made anew, from states that already hold.
+    narrowing: bool,
 }
 
 /// The pass gave up: nothing is known of registers.
@@ -67,10 +71,12 @@ pub(crate) fn complete(cx: &Context<'_>, visits: Visits) -> Vec<Facts> {
         effects: Effects::default(),
         steps: 0,
         budget: len.saturating_mul(MAX_ROUNDS).max(100_000),
+        narrowing: false,
     };
     let mut learned = vec![None; len];
     let done = joiner
         .fixpoint()
+        .and_then(|()| joiner.narrow())
         .and_then(|()| joiner.collect(&mut learned));
     let mut facts = visits.into_facts();
     if done.is_ok() {
@@ -124,16 +130,36 @@ enum Key {
 }
 
 impl Joiner<'_> {
-    fn fixpoint(&mut self) -> Result<(), GaveUp> {
+    fn enter_program(&mut self) {
         let mut entry = State::entry();
         entry.top.regs[1..=2].copy_from_slice(&self.cx.platform.arguments());
         self.arrive(0, 0, &entry);
+    }
+
+    fn fixpoint(&mut self) -> Result<(), GaveUp> {
+        self.enter_program();
         while let Some(place) = self.pending.pop_first() {
             let Some((state, _)) = self.states.get(&place) else {
                 continue;
             };
             let state = state.clone();
             self.block(place, state, &mut None)?;
+        }
+        Ok(())
+    }
+
+    /// Takes back what widening gave up too much: each place is made anew from what arrives
+    /// there, given what holds everywhere. That holds too, and is no wider.
+    fn narrow(&mut self) -> Result<(), GaveUp> {
+        self.narrowing = true;
+        for _ in 0..NARROWINGS {
+            self.steps = 0;
+            let known = std::mem::take(&mut self.states);
+            self.enter_program();
+            for (place, (state, _)) in known {
+                self.block(place, state, &mut None)?;
+            }
+            self.pending.clear();
         }
         Ok(())
     }
@@ -161,7 +187,7 @@ impl Joiner<'_> {
                 self.pending.insert(place);
             }
             Some((known, joins)) => {
-                let growth = if *joins < PATIENCE {
+                let growth = if self.narrowing || *joins < PATIENCE {
                     Growth::Join
                 } else {
                     Growth::Widen
