@@ -12,7 +12,7 @@ use super::FUEL;
 use super::alu;
 use super::code::{Cell, Op};
 use super::machine::{self, Packet};
-use super::space::{self, FRAME_STRIDE, FRAMES};
+use super::space::{self, FRAMES};
 
 /// Times a function's `may_goto`s fall through before they jump (`BPF_MAX_LOOPS` of Linux).
 const MAY_GOTO_LOOPS: u32 = 8 * 1024 * 1024;
@@ -46,17 +46,18 @@ pub(super) fn run(packet: &mut Packet<'_>) -> End {
     let mut r = [0u64; 16];
     [r[1], r[2]] = machine::arguments(&shared.hook, packet.data, packet.end);
     r[10] = space::frame_pointer(0);
-    packet.stack[..FRAME_STRIDE].fill(0);
+    packet.clear_frame(0);
 
     let mut saved = [Saved::default(); FRAMES];
     let mut may_goto = MAY_GOTO_LOOPS;
     let mut tail_calls = 0;
+    let cells = code.cells.as_slice();
     let mut pc = code.entries[0];
     // The cell index at which counting would have begun had no jump been taken.
     let mut origin = pc;
 
     let (result, pc) = loop {
-        let cell = code.cells[pc];
+        let cell = cells[pc];
         let Cell { offset, imm, .. } = cell;
         let d = usize::from(cell.dst & 15);
         let s = usize::from(cell.src & 15);
@@ -367,8 +368,7 @@ pub(super) fn run(packet: &mut Packet<'_>) -> End {
                 };
                 may_goto = MAY_GOTO_LOOPS;
                 r[10] = space::frame_pointer(packet.depth);
-                let start = packet.depth * FRAME_STRIDE;
-                packet.stack[start..start + FRAME_STRIDE].fill(0);
+                packet.clear_frame(packet.depth);
                 jump!(offset as usize);
             }
             Op::Exit => leave!(),

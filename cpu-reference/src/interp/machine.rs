@@ -55,6 +55,13 @@ fn number(bytes: &[u8]) -> u64 {
 }
 
 impl Packet<'_> {
+    /// Zeroes the frame of the function at `depth`, so that what a program never wrote is the
+    /// same for every packet.
+    pub(super) fn clear_frame(&mut self, depth: usize) {
+        let end = (depth + 1) * FRAME_STRIDE;
+        self.stack[end - FRAME_BYTES..end].fill(0);
+    }
+
     /// Where `size` bytes at an address of the packet's region lie in the area.
     #[inline]
     fn packet_at(&self, address: u64, size: usize) -> Option<usize> {
@@ -68,17 +75,18 @@ impl Packet<'_> {
         match space::region(address) {
             PACKET => {
                 let at = self.packet_at(address, N)?;
-                self.area.get(at..at + N).map(number)
+                self.area.get(at..)?.first_chunk::<N>().map(|b| number(b))
             }
             STACK => {
                 let at = stack_at(address, N, self.depth)?;
-                self.stack.get(at..at + N).map(number)
+                self.stack.get(at..)?.first_chunk::<N>().map(|b| number(b))
             }
             _ => self.load_elsewhere(address, N),
         }
     }
 
     /// Loads from a map value or the context.
+    #[inline(never)]
     fn load_elsewhere(&self, address: u64, size: usize) -> Option<u64> {
         if space::region(address) == CTX {
             return self.load_context(address as u32, size);
@@ -109,6 +117,7 @@ impl Packet<'_> {
     }
 
     /// Stores to a map value.
+    #[inline(never)]
     fn store_elsewhere(&mut self, address: u64, size: usize, value: u64) -> Option<()> {
         let found = self.shared.regions.find(address, size)?;
         found
