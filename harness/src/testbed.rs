@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bpf::finding::{Finding, Severity, Stage};
-use bpf::map::{MapDef, MapId, MapSet, MapType, Placement, SlotValue};
+use bpf::map::{Errno, Map, MapDef, MapId, MapSet, MapType, Placement, SlotValue};
 use bpf::run::{Arrival, Environment, XDP_HEADROOM, XDP_MAX_LINEAR, XDP_MIN_FRAME};
 use bpf::{Hook, Program, ProgramSet};
 use caps::Caps;
@@ -296,6 +296,67 @@ impl Testbed {
             }
         }
         Ok(())
+    }
+
+    /// The value of `key` in the NIC's map of this name, as the host reads it (per-CPU maps:
+    /// the values of all queues, each rounded up to 8 bytes); `None` if it is not there.
+    pub fn lookup(&self, map: &str, key: &[u8]) -> Option<Vec<u8>> {
+        let maps = self.nic_maps()?;
+        maps.get(maps.by_name(map)?)?.host_lookup(key).ok()
+    }
+
+    /// All keys and values of the NIC's map of this name, in a fixed order; empty if there is no
+    /// such map.
+    pub fn entries(&self, map: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let found = self
+            .nic_maps()
+            .and_then(|maps| maps.get(maps.by_name(map)?));
+        let Some(map) = found else {
+            return Vec::new();
+        };
+        let keys = map.host_keys().into_iter();
+        keys.filter_map(|key| map.host_lookup(&key).ok().map(|value| (key, value)))
+            .collect()
+    }
+
+    /// Sets the value of `key` in the map of this name, on both sides; `flags` are bpf(2)'s.
+    ///
+    /// # Errors
+    /// If no program runs or it has no such map; and the map's own errno.
+    pub fn update(&mut self, map: &str, key: &[u8], value: &[u8], flags: u64) -> Result<(), Error> {
+        self.on_map(map, "update", &|map| map.host_update(key, value, flags))
+    }
+
+    /// Takes `key` out of the map of this name, on both sides.
+    ///
+    /// # Errors
+    /// As [`Testbed::update`].
+    pub fn delete(&mut self, map: &str, key: &[u8]) -> Result<(), Error> {
+        self.on_map(map, "delete", &|map| map.host_delete(key))
+    }
+
+    fn on_map(
+        &mut self,
+        name: &str,
+        what: &str,
+        change: &dyn Fn(&Map) -> Result<(), Errno>,
+    ) -> Result<(), Error> {
+        if self.running.is_none() {
+            return Err(Error::usage(format!(
+                "map {name}: no program runs, so there are no maps"
+            )));
+        }
+        self.change_maps(|maps| {
+            let map = maps
+                .by_name(name)
+                .and_then(|id| maps.get(id))
+                .ok_or_else(|| {
+                    let names: Vec<&str> = maps.iter().map(|m| m.def().name.as_str()).collect();
+                    Error::usage(format!("there is no map {name}"))
+                        .help(format!("maps: {}", names.join(", ")))
+                })?;
+            change(map).map_err(|e| Error::input(format!("map {name}: {what}: {e}")))
+        })
     }
 
     /// Applies seeds to the maps of both sides.

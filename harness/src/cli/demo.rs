@@ -101,7 +101,10 @@ fn replay(
     };
     let caps = input::nic(nic, &what_if)?;
     if !what_if.set.is_empty() {
-        output.print(&format!("  what if {nic} had: --set {}\n", what_if.set.join(" --set ")))?;
+        output.print(&format!(
+            "  what if {nic} had: --set {}\n",
+            what_if.set.join(" --set ")
+        ))?;
     }
     if jit_backends::by_name(&caps.backend)
         .and_then(|b| nic_model::engine_for(b.isa()))
