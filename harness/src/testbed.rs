@@ -152,14 +152,26 @@ impl Testbed {
     /// If the NIC has fewer queues than asked for.
     pub fn new(caps: Arc<Caps>, settings: Settings) -> Result<Testbed, Error> {
         let model = caps.model();
-        let most = model.queues_max;
-        let queues = settings.queues.unwrap_or(model.queues_default);
+        let kernel = settings.reference == ReferenceChoice::Kernel;
+        // A queue is a CPU, and the kernel has those of this machine.
+        let cpus = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
+        let most = if kernel {
+            model.queues_max.min(cpus)
+        } else {
+            model.queues_max
+        };
+        let default = if kernel { 1 } else { model.queues_default };
+        let queues = settings.queues.unwrap_or(default);
         if queues == 0 || queues > most {
-            return Err(Error::usage(format!(
-                "{} has 1 to {most} queues, not {queues}",
+            let error = Error::usage(format!(
+                "{} has 1 to {most} queues here, not {queues}",
                 caps.name
-            ))
-            .help("choose another --queues, or raise the limit with --set model.queues_max=N"));
+            ));
+            return Err(if kernel {
+                error.help("with the kernel as reference a queue is a CPU of this machine")
+            } else {
+                error.help("choose another --queues, or raise it with --set model.queues_max=N")
+            });
         }
         let mut environment = settings.environment.clone();
         if environment.ports.is_empty() {

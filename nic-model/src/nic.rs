@@ -197,6 +197,17 @@ impl Nic {
             .ok_or(LoadError::Full {
                 limit: MAX_PROGRAMS,
             })?;
+        for (map, contents) in &image.resources.frozen {
+            let held = maps.get(*map).and_then(|id| self.maps.get(*id));
+            let same = held.and_then(|map| {
+                let at = map.lookup(&[0; 4], 0)?;
+                Some(map.memory().equals(at.0, contents))
+            });
+            if same != Some(true) {
+                let map = held.map_or_else(String::new, |map| map.def().name.clone());
+                return Err(LoadError::Frozen { map });
+            }
+        }
         let resolver = Resolver {
             caps: &self.caps,
             hook,

@@ -378,8 +378,7 @@ impl Run<'_> {
         if *count >= helper::MAX_TAIL_CALLS {
             return Ok(None);
         }
-        let programs: &crate::ProgramTable = &self.program.programs;
-        let Some(linked) = programs.get(ProgramId(target)) else {
+        let Some(linked) = self.programs.and_then(|p| p.get(ProgramId(target))) else {
             return Ok(None);
         };
         let Some(program) = linked.as_any().downcast_ref::<Loaded>() else {

@@ -10,6 +10,7 @@ use bpf::run::{
 
 use super::address::{self, CTX, PACKET, STACK};
 use super::{Loaded, MAX_FRAMES};
+use crate::ProgramTable;
 
 /// Bytes of a function's stack frame.
 pub(super) const FRAME_BYTES: usize = 512;
@@ -17,6 +18,8 @@ pub(super) const FRAME_BYTES: usize = 512;
 /// One packet's run.
 pub(super) struct Run<'a> {
     pub(super) program: &'a Loaded,
+    /// Targets of tail calls, while the NIC lives.
+    pub(super) programs: Option<&'a ProgramTable>,
     pub(super) registers: [u64; 11],
     pub(super) stack: [u8; FRAME_BYTES * MAX_FRAMES],
     pub(super) memory: &'a mut [u8],
@@ -28,11 +31,17 @@ pub(super) struct Run<'a> {
 }
 
 /// Runs the program on one frame of a batch.
-pub(super) fn run_frame(program: &Loaded, batch: &mut Batch, index: usize) {
+pub(super) fn run_frame(
+    program: &Loaded,
+    programs: Option<&ProgramTable>,
+    batch: &mut Batch,
+    index: usize,
+) {
     let frame = &mut batch.frames[index];
     let memory = &mut batch.memory[frame.area.clone()];
     let mut run = Run {
         program,
+        programs,
         registers: [0; 11],
         stack: [0; FRAME_BYTES * MAX_FRAMES],
         memory,

@@ -10,7 +10,7 @@ mod execute;
 mod machine;
 
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bpf::Hook;
 use bpf::map::{MapId, MapSet};
@@ -43,7 +43,8 @@ pub(crate) struct Loaded {
     hook: Hook,
     maps: MapSet,
     environment: Arc<Environment>,
-    programs: Arc<ProgramTable>,
+    /// Weak, since the table holds this program.
+    programs: Weak<ProgramTable>,
 }
 
 impl Engine for Ebpf {
@@ -87,15 +88,16 @@ impl Engine for Ebpf {
             hook: resolver.hook.clone(),
             maps: resolver.map_set.clone(),
             environment: Arc::clone(resolver.environment),
-            programs: Arc::clone(resolver.programs),
+            programs: Arc::downgrade(resolver.programs),
         }))
     }
 }
 
 impl Linked for Loaded {
     fn run(&self, _queues: &mut [QueueState], batch: &mut Batch) {
+        let programs = self.programs.upgrade();
         for index in 0..batch.frames.len() {
-            machine::run_frame(self, batch, index);
+            machine::run_frame(self, programs.as_deref(), batch, index);
         }
     }
 
