@@ -893,10 +893,10 @@ fn unsupported(error: &Unsupported) -> Error {
             ))
             .help("choose another --reference; interp takes every program")
         }
-        Unsupported::Environment { needs, reason } => {
-            Error::environment(format!("this needs {needs}: {reason}"))
-                .help("run as root with BPF, or choose --reference interp")
-        }
+        Unsupported::Environment { needs, reason } => Error::environment(format!(
+            "this needs {needs}: {reason}"
+        ))
+        .help("it takes root, BPF, and what the reason names; --reference interp needs nothing"),
     }
 }
 

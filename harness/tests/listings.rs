@@ -1,5 +1,10 @@
 //! The emitted code of every program of `programs/`, for review: `INSTA_UPDATE=always cargo test
 //! -p harness --test listings` rewrites the snapshots, the difference is read.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::fmt::Write as _;
 use std::path::Path;

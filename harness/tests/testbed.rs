@@ -1,4 +1,9 @@
 //! The testbed as a running thing: fed in pieces, maps changed in between, programs replaced.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::path::Path;
 use std::sync::Arc;
