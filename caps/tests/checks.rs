@@ -267,6 +267,13 @@ fn maps_are_held_against_every_limit() {
             &[],
             &["map/entries@11 error"],
         ),
+        // No kernel creates such a map either: BPF_MAP_CREATE answers EINVAL.
+        (
+            "type=array key=4 value=8 entries=0",
+            "x86-dpu",
+            &[],
+            &["map/entries@11 error"],
+        ),
         (
             "type=array key=4 value=8 entries=2048001",
             "agilio-cx",

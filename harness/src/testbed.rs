@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bpf::finding::{Finding, Severity, Stage};
-use bpf::map::{Errno, Map, MapDef, MapId, MapSet, MapType, Placement, SlotValue};
+use bpf::map::{
+    Errno, Map, MapDef, MapError, MapId, MapSet, MapType, Placement, SetError, SlotValue,
+};
 use bpf::run::{Arrival, Environment, XDP_HEADROOM, XDP_MAX_LINEAR, XDP_MIN_FRAME};
 use bpf::{Hook, Program, ProgramSet};
 use caps::Caps;
@@ -863,6 +865,14 @@ fn load_finding(error: &LoadError, caps: &Caps) -> Finding {
             "choose a NIC whose instruction set has an engine on this machine: nicbed nic list",
         ),
         LoadError::TooLarge { .. } => ("image/too-long", "make the program shorter"),
+        LoadError::Map(SetError::Map(MapError::Size {
+            what: "max_entries",
+            value: 0,
+            ..
+        })) => (
+            "load/map",
+            "its loader sizes it: do the same with --map NAME.max_entries=N",
+        ),
         LoadError::Map(_) => ("load/map", "make the map smaller, or use another type"),
         _ => (
             "load/image",
@@ -891,7 +901,7 @@ fn unsupported(error: &Unsupported) -> Error {
                 "the reference cannot take the program{at}: {}",
                 finding.message
             ))
-            .help("choose another --reference; interp takes every program")
+            .help("choose another --reference; with none the NIC runs and nothing is compared")
         }
         Unsupported::Environment { needs, reason } => Error::environment(format!(
             "this needs {needs}: {reason}"

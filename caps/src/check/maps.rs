@@ -135,6 +135,16 @@ fn one(checker: &mut Checker<'_>, pc: usize, map: &MapDef) {
             );
         }
     }
+    if map.max_entries == 0 {
+        checker.error(
+            rules::MAP_ENTRIES,
+            Some(pc),
+            map.name.clone(),
+            format!("map {} has 0 entries: it cannot be created", map.name),
+            "the object leaves the size to the program's own loader".into(),
+            format!("do as the loader does: --map {}.max_entries=N", map.name),
+        );
+    }
     for ground in checker.grounds("map.entries") {
         let Value::Limit(limit) = &ground.fact.value else {
             continue;

@@ -1,5 +1,6 @@
 //! Maps in the kernel: created after a [`MapSet`], seeded from it, and read back into it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -252,16 +253,17 @@ impl KernelMaps {
 impl KernelMap {
     fn read_elements(&self, map: &Map) {
         let keys = self.keys(map.def().key_size as usize);
+        let present: BTreeSet<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         for key in map.host_keys() {
-            if !keys.contains(&key) {
+            if !present.contains(key.as_slice()) {
                 // Arrays keep their elements; all others have lost this one.
                 let _ = map.host_delete(&key);
             }
         }
-        for key in keys {
-            if let Ok(value) = self.lookup(Command::MapLookup, &key) {
+        for key in &keys {
+            if let Ok(value) = self.lookup(Command::MapLookup, key) {
                 let value = resized(&value, map.host_value_size());
-                let _ = map.host_update(&key, &value, 0);
+                let _ = map.host_update(key, &value, 0);
             }
         }
     }

@@ -20,6 +20,7 @@ use std::io;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
+use bpf::hook::XdpAttach;
 use bpf::map::MapSet;
 use bpf::run::Batch;
 use bpf::{Finding, Hook, Stage};
@@ -73,7 +74,7 @@ impl From<KernelError> for Unsupported {
                         "reference/kernel-rejects",
                         Stage::Behaviour,
                         name,
-                        format!("the kernel's verifier rejects {name}"),
+                        format!("the kernel's verifier rejects {name}{}", reason(log)),
                     )
                     .why(log.trim_end()),
                 ),
@@ -86,28 +87,37 @@ impl From<KernelError> for Unsupported {
     }
 }
 
+/// What the verifier's log ends with before its statistics.
+fn reason(log: &str) -> String {
+    let said = |line: &&str| !line.is_empty() && !line.starts_with("processed ");
+    let last = log.lines().map(str::trim).rfind(said);
+    last.map(|line| format!(": {line}")).unwrap_or_default()
+}
+
 impl Kernel {
     /// Creates the maps with their contents, loads the programs, and fills program arrays.
     ///
     /// # Errors
     /// [`Unsupported::Program`] if the kernel's verifier rejects a program (its log is the
-    /// finding's `why`) or the hook is not XDP; [`Unsupported::Environment`] if bpf(2) cannot be
+    /// finding's `why`) or the hook is not XDP, or that of a devmap's or cpumap's slot; [`Unsupported::Environment`] if bpf(2) cannot be
     /// used here.
     pub fn new(setup: Setup) -> Result<Kernel, Unsupported> {
-        if let Some(other) = setup
-            .programs
-            .iter()
-            .find(|p| !matches!(p.hook, Hook::Xdp { .. }))
-        {
+        // The kernel runs the programs of devmap and cpumap slots only behind a redirect.
+        let entry = setup.programs.first();
+        let slot = entry
+            .filter(|p| matches!(p.hook, Hook::Xdp { attach, .. } if attach != XdpAttach::Device));
+        let not_xdp = (setup.programs.iter()).find(|p| !matches!(p.hook, Hook::Xdp { .. }));
+        if let Some(other) = not_xdp.or(slot) {
+            let of = match other.hook {
+                Hook::Xdp { .. } => "that a slot of a devmap or cpumap holds".into(),
+                _ => format!("of hook {}", other.hook),
+            };
             return Err(Unsupported::Program {
                 finding: Box::new(Finding::error(
                     "reference/hook",
                     Stage::Behaviour,
                     &other.name,
-                    format!(
-                        "the kernel has no test run for a program of hook {}",
-                        other.hook
-                    ),
+                    format!("the kernel has no test run for a program {of}"),
                 )),
             });
         }

@@ -184,10 +184,11 @@ fn load(program: &Program, maps: &KernelMaps) -> Result<OwnedFd, KernelError> {
     let mut license = program.license.clone().unwrap_or_default().into_bytes();
     license.push(0);
     let (attach, flags) = match program.hook {
+        // `enum bpf_attach_type`.
         Hook::Xdp { attach, frags } => (
             match attach {
-                XdpAttach::Devmap => 35,
-                XdpAttach::Cpumap => 36,
+                XdpAttach::Devmap => 33,
+                XdpAttach::Cpumap => 35,
                 XdpAttach::Device => 37,
             },
             if frags { F_XDP_HAS_FRAGS } else { 0 },
