@@ -58,7 +58,32 @@ pub(super) fn helper(cx: &Context<'_>, state: &State, id: u32) -> Result<(), Pro
     Ok(())
 }
 
+/// The calls that a loader leaves where something did not resolve (libbpf's numbers).
+const POISONED_RELOCATION: u32 = 195_896_080;
+const ABSENT_KFUNC: u32 = 2_002_000_000;
+
 fn unknown(id: u32) -> Problem {
+    match id {
+        POISONED_RELOCATION => {
+            return Problem::new(
+                Rule::UnknownHelper,
+                "a CO-RE relocation has no target: this instruction cannot be executed",
+            )
+            .why("the field or type it names is not in the BTF that it was resolved against")
+            .help(
+                "give the target's BTF with --btf, or guard the access with bpf_core_field_exists",
+            );
+        }
+        ABSENT_KFUNC => {
+            return Problem::new(
+                Rule::UnknownHelper,
+                "calls a weak kernel function that is absent",
+            )
+            .why("kernel functions exist in a running kernel only")
+            .help("guard the call with bpf_ksym_exists");
+        }
+        _ => {}
+    }
     let problem = match bpf::helper::name(id) {
         Some(name) => Problem::new(
             Rule::UnknownHelper,
