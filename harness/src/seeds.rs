@@ -35,6 +35,11 @@ impl Seeds {
         })
     }
 
+    /// What errors call the file.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Values of global variables, as `--global` takes them: they are set before verification.
     /// `globals` are the object's, by whose types texts are read.
     pub fn globals(&self, globals: &[Global]) -> Vec<(String, String)> {

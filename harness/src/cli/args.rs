@@ -333,7 +333,8 @@ pub struct RunArgs {
     pub reference: ReferenceArg,
 
     /// Threads of this machine; 0 takes all cores. The answer does not depend on it.
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N",
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=1024))]
     pub threads: usize,
 
     /// Receive queues of the NIC; the profile's default if absent.

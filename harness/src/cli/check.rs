@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use bpf::Refused;
 use caps::Caps;
 use jit_backends::Loaded;
 
@@ -69,15 +70,38 @@ fn one_object(
 ) -> Result<(), Error> {
     let queues = nics.first().map_or(1, |n| n.model().queues_default);
     let set = input::object(path, &args.load, queues)?;
-    for refused in &set.refused {
+    let chosen = input::programs(&set, &args.load)?;
+    for refused in chosen.refused {
         details.push_str(&render_finding(
             &refused.finding,
             &set.object,
             None,
             output.style,
         ));
+        if !input::has_hook(refused) {
+            results.push(no_hook(&set.object, refused));
+            continue;
+        }
+        if args.fail_on != FailOn::Never {
+            *status = status.worst(Status::Negative);
+        }
+        let mut row = vec![format!("{}: {}", set.object, refused.name)];
+        for nic in nics {
+            row.push(output.style.bad(Verdict::Rejected.name()));
+            results.push(CheckResult {
+                object: set.object.clone(),
+                program: refused.name.clone(),
+                hook: None,
+                nic: nic.name.clone(),
+                verdict: Some(Verdict::Rejected.name()),
+                findings: vec![refused.finding.clone()],
+                usage: None,
+                error: None,
+            });
+        }
+        matrix.row(row);
     }
-    for program in &input::programs(&set, &args.load)? {
+    for program in &chosen.programs {
         let mut row = vec![format!("{}: {}", set.object, program.name)];
         for nic in nics {
             let assessment = pipeline::assess(program, nic, &Loaded::default());
@@ -133,6 +157,20 @@ fn usage(assessment: &pipeline::Assessment) -> Option<serde_json::Value> {
         object.insert("image_bytes".to_owned(), image.map(|i| i.code.len()).into());
     }
     Some(usage)
+}
+
+/// A program of another kind: nothing to check.
+fn no_hook(object: &str, refused: &Refused) -> CheckResult {
+    CheckResult {
+        object: object.to_owned(),
+        program: refused.name.clone(),
+        hook: None,
+        nic: String::new(),
+        verdict: None,
+        findings: vec![refused.finding.clone()],
+        usage: None,
+        error: Some(refused.finding.message.clone()),
+    }
 }
 
 fn unreadable(path: &Path, error: &Error) -> CheckResult {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bpf::object::LoadOptions;
-use bpf::{Hook, Program, ProgramSet};
+use bpf::{Hook, Program, ProgramSet, Refused};
 use caps::Caps;
 
 use super::args::{HookArg, LoadArgs, WhatIfArgs};
@@ -48,7 +48,11 @@ pub(super) fn object(path: &Path, args: &LoadArgs, queues: u32) -> Result<Progra
     let btf = match args.btf.as_deref() {
         None => None,
         Some("kernel") => Some(kernel_btf()?),
-        Some(file) => Some(read(Path::new(file), MAX_OBJECT)?),
+        Some(file) => {
+            let bytes = read(Path::new(file), MAX_OBJECT)?;
+            bpf::btf::Btf::parse(&bytes).map_err(|e| Error::input(format!("{file}: {e}")))?;
+            Some(bytes)
+        }
     };
     let mut options = LoadOptions {
         queues,
@@ -65,7 +69,10 @@ pub(super) fn object(path: &Path, args: &LoadArgs, queues: u32) -> Result<Progra
         let (name, value) = assignment("--map", map)?;
         if let Some(name) = name.strip_suffix(".max_entries") {
             let entries = value.parse().map_err(|_e: std::num::ParseIntError| {
-                Error::usage(format!("--map {map}: {value} is not a number of entries"))
+                Error::usage(format!(
+                    "--map {map}: {value} is not a number of entries from 0 to {}",
+                    u32::MAX
+                ))
             })?;
             options.map_entries.push((name.to_owned(), entries));
         } else {
@@ -119,6 +126,9 @@ pub(super) fn one_program<'a>(set: &'a ProgramSet, args: &LoadArgs) -> Result<&'
     };
     if let Some(name) = &args.program {
         return set.find(name).ok_or_else(|| {
+            if let Some(refused) = refused_by_name(set, name) {
+                return cannot_take(set, refused);
+            }
             let error = Error::usage(format!("{} has no program {name}", set.object));
             if set.programs.is_empty() {
                 error.help("it has no program with a packet hook; nicbed inspect shows all")
@@ -136,7 +146,10 @@ pub(super) fn one_program<'a>(set: &'a ProgramSet, args: &LoadArgs) -> Result<&'
 }
 
 /// Why an object yields nothing to run.
-pub(super) fn no_program(set: &ProgramSet) -> Error {
+fn no_program(set: &ProgramSet) -> Error {
+    if let Some(refused) = set.refused.iter().find(|r| has_hook(r)) {
+        return cannot_take(set, refused);
+    }
     let error = Error::input(format!("{} has no program with a packet hook", set.object));
     match set.refused.first() {
         Some(refused) => error.help(format!(
@@ -147,15 +160,52 @@ pub(super) fn no_program(set: &ProgramSet) -> Error {
     }
 }
 
+/// Whether a program that the loader refuses would run on a NIC otherwise.
+pub(super) fn has_hook(refused: &Refused) -> bool {
+    !refused.finding.rule.starts_with("object/hook-")
+}
+
+fn refused_by_name<'a>(set: &'a ProgramSet, name: &str) -> Option<&'a Refused> {
+    let by_name = set.refused.iter().find(|r| r.name == name);
+    by_name.or_else(|| set.refused.iter().find(|r| r.section == name))
+}
+
+fn cannot_take(set: &ProgramSet, refused: &Refused) -> Error {
+    Error::input(format!(
+        "{}: program {} in section {} cannot be taken: {}",
+        set.object, refused.name, refused.section, refused.finding.message
+    ))
+    .help(refused.finding.help.clone())
+}
+
 /// The programs that `verify` and `check` take: all, or those that `--program` names.
-pub(super) fn programs(set: &ProgramSet, args: &LoadArgs) -> Result<Vec<Arc<Program>>, Error> {
-    if args.program.is_some() {
-        return Ok(vec![Arc::new(one_program(set, args)?.clone())]);
+pub(super) struct Chosen<'a> {
+    pub(super) programs: Vec<Arc<Program>>,
+    /// What the loader refuses; programs of other kinds among them, unless one is named.
+    pub(super) refused: Vec<&'a Refused>,
+}
+
+pub(super) fn programs<'a>(set: &'a ProgramSet, args: &LoadArgs) -> Result<Chosen<'a>, Error> {
+    if let Some(name) = &args.program {
+        let refused = refused_by_name(set, name).filter(|r| has_hook(r));
+        return match refused {
+            Some(refused) if set.find(name).is_none() => Ok(Chosen {
+                programs: Vec::new(),
+                refused: vec![refused],
+            }),
+            _ => Ok(Chosen {
+                programs: vec![Arc::new(one_program(set, args)?.clone())],
+                refused: Vec::new(),
+            }),
+        };
     }
-    if set.programs.is_empty() {
+    if set.programs.is_empty() && !set.refused.iter().any(has_hook) {
         return Err(no_program(set));
     }
-    Ok(set.programs.iter().cloned().map(Arc::new).collect())
+    Ok(Chosen {
+        programs: set.programs.iter().cloned().map(Arc::new).collect(),
+        refused: set.refused.iter().collect(),
+    })
 }
 
 /// A NIC by its built-in name or the path of its profile, with the what-ifs applied.

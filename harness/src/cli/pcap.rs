@@ -8,6 +8,7 @@ use std::path::Path;
 
 use pcaps::generate::{Distribution, Generator, Mix, Spec};
 use pcaps::info::{Flows, Summary};
+use pcaps::write::{InterfaceInfo, PacketOptions, PcapngWriter, Section, WriteError};
 use serde_json::{Value, json};
 
 use super::args::{GenArgs, PcapCommand};
@@ -139,7 +140,12 @@ fn generate(args: &GenArgs, output: &mut Output) -> Result<Status, Error> {
         return Ok(Status::Ok);
     }
     let mut out = BufWriter::new(File::create(&args.output).map_err(|e| fail(&e))?);
-    let packets = generator.write_pcap(&mut out).map_err(|e| fail(&e))?;
+    let packets = if args.output.extension().is_some_and(|e| e == "pcapng") {
+        write_pcapng(generator, &mut out)
+    } else {
+        generator.write_pcap(&mut out)
+    }
+    .map_err(|e| fail(&e))?;
     out.flush().map_err(|e| fail(&e))?;
     if output.is_json()? {
         output.json(&json!({
@@ -147,4 +153,27 @@ fn generate(args: &GenArgs, output: &mut Output) -> Result<Status, Error> {
         }))?;
     }
     Ok(Status::Ok)
+}
+
+fn write_pcapng(mut generator: Generator, to: impl std::io::Write) -> Result<u64, WriteError> {
+    let section = Section {
+        application: Some("nicbed"),
+        ..Section::default()
+    };
+    let mut writer = PcapngWriter::new(to, &section)?;
+    let interface = writer.add_interface(&InterfaceInfo::ETHERNET)?;
+    let (mut frame, mut packets) = (Vec::new(), 0);
+    while let Some(stamp) = generator.next_into(&mut frame) {
+        let options = PacketOptions::default();
+        writer.write(
+            interface,
+            stamp.time_ns,
+            stamp.original_len,
+            &frame,
+            &options,
+        )?;
+        packets += 1;
+    }
+    writer.finish()?;
+    Ok(packets)
 }

@@ -29,7 +29,8 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> 
     if let Some(seeds) = seeds.as_ref().filter(|s| s.has_globals()) {
         // The object's own types say how the values are to be read.
         let load = with_globals(&args.load, seeds, &set);
-        set = input::object(&args.object, &load, queues)?;
+        set = input::object(&args.object, &load, queues)
+            .map_err(|e| Error::input(format!("{}: {e}", seeds.name())))?;
     }
     let program = input::one_program(&set, &args.load)?.name.clone();
     let mut testbed = Testbed::new(nic, settings(args)?)?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bpf::{Program, ProgramSet};
+use bpf::{Program, ProgramSet, Refused};
 use serde_json::json;
 use verifier::Options;
 
@@ -25,26 +25,36 @@ pub(super) fn run(args: &VerifyArgs, output: &mut Output) -> Result<Status, Erro
     let mut status = Status::Ok;
     let mut results = Vec::new();
     for path in &args.objects {
-        let programs = input::object(path, &args.load, queues)
-            .and_then(|set| Ok((input::programs(&set, &args.load)?, set)));
-        match programs {
+        let mut unreadable = |error: Error| {
+            status = status.worst(error.status);
+            if !json {
+                output.error(&error);
+            }
+            results.push(unreadable(path, &error));
+        };
+        let set = match input::object(path, &args.load, queues) {
+            Ok(set) => set,
             Err(error) => {
-                status = status.worst(error.status);
-                if !json {
-                    output.error(&error);
-                }
-                results.push(unreadable(path, &error));
+                unreadable(error);
+                continue;
             }
-            Ok((programs, set)) => {
-                for program in &programs {
-                    let result = one(args, &set, program, device.as_deref(), output, json)?;
-                    if result.accepted == Some(false) {
-                        status = status.worst(Status::Negative);
-                    }
-                    results.push(result);
-                }
+        };
+        let chosen = match input::programs(&set, &args.load) {
+            Ok(chosen) => chosen,
+            Err(error) => {
+                unreadable(error);
+                continue;
             }
+        };
+        for refused in chosen.refused {
+            results.push(one_refused(&set, refused, output, json)?);
         }
+        for program in &chosen.programs {
+            results.push(one(args, &set, program, device.as_deref(), output, json)?);
+        }
+    }
+    if results.iter().any(|r| r.accepted == Some(false)) {
+        status = status.worst(Status::Negative);
     }
     if json {
         output.json(&Document::new("verify", Results { results }))?;
@@ -128,6 +138,39 @@ fn one(
         }
     }
     Ok(result)
+}
+
+/// A program that the loader refuses: rejected, or of another kind and then no matter here.
+fn one_refused(
+    set: &ProgramSet,
+    refused: &Refused,
+    output: &Output,
+    json: bool,
+) -> Result<VerifyResult, Error> {
+    let (style, has_hook) = (output.style, input::has_hook(refused));
+    if !json {
+        output.print(&format!(
+            "{}: {} {}\n{}",
+            set.object,
+            refused.name,
+            if has_hook {
+                style.bad("rejected")
+            } else {
+                style.warn("not for a NIC")
+            },
+            render_finding(&refused.finding, &set.object, None, style)
+        ))?;
+    }
+    Ok(VerifyResult {
+        object: set.object.clone(),
+        program: refused.name.clone(),
+        accepted: has_hook.then_some(false),
+        reject: has_hook.then(|| Reject::from(&refused.finding)),
+        stats: None,
+        facts: None,
+        log: None,
+        error: (!has_hook).then(|| refused.finding.message.clone()),
+    })
 }
 
 fn unreadable(path: &Path, error: &Error) -> VerifyResult {
