@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bpf::Program;
 use bpf::finding::{Finding, Stage};
 use bpf::run::Environment;
-use caps::{Caps, RecordError, Usage};
+use caps::{Caps, RecordError, Unit, Usage};
 use isa::Image;
 use jit_backends::Loaded;
 use nic_model::Nic;
@@ -79,7 +79,9 @@ pub fn assess(program: &Arc<Program>, nic: &Arc<Caps>, loaded: &Loaded) -> Asses
         None => findings.push(no_backend(nic)),
         Some(backend) => match backend.translate(&verified, nic) {
             Ok(image) => {
+                // What was not known before translation is known now.
                 findings.retain(|f| f.rule != "image/not-translated");
+                findings.extend(too_long(&image, nic));
                 assessment.image = Some(Arc::new(image));
             }
             Err(refusal) => findings.extend(refusal.findings),
@@ -87,6 +89,31 @@ pub fn assess(program: &Arc<Program>, nic: &Arc<Caps>, loaded: &Loaded) -> Asses
     }
     assessment.decision = Decision::from_findings(findings);
     assessment
+}
+
+/// An image that is longer than the NIC's code store, where only translation could tell.
+fn too_long(image: &Image, nic: &Caps) -> Option<Finding> {
+    let limit = nic.image_length()?;
+    let used = match limit.unit {
+        Unit::Insns | Unit::Rows => image.instructions as u64,
+        Unit::Bytes => image.code.len() as u64,
+        Unit::Slots | Unit::Entries => return None,
+    };
+    let has = limit.value.known().filter(|_| limit.exceeded_by(used))?;
+    let unit = limit.unit.name();
+    Some(
+        Finding::error(
+            "image/too-long",
+            Stage::Translate,
+            nic.backend.clone(),
+            format!("the image is {used} {unit} long, {} has {has}", nic.name),
+        )
+        .why(format!(
+            "the profile of {} says so, key `image.length`",
+            nic.name
+        ))
+        .help("compile with -O2 or -Os, leave out cases, or split the work with the host"),
+    )
 }
 
 /// What the driver of a NIC with this profile knows: what the device declares is read from the

@@ -22,6 +22,10 @@ use crate::testbed::{FrameIn, ReferenceChoice, Settings, Testbed};
 pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> {
     let json = output.is_json()?;
     let nic = input::nic(&args.nic.nic, &args.nic.what_if)?;
+    for path in args.pcap.iter().filter(|p| p.as_os_str() != "-") {
+        // A capture that cannot be read is said before anything runs, and even if nothing does.
+        CaptureReader::open(path).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
+    }
     let seeds = args.maps_in.as_deref().map(seeds).transpose()?;
     let updates = updates(&args.maps_at)?;
     let queues = args.queues.unwrap_or(nic.model().queues_default);
