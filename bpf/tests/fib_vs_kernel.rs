@@ -42,6 +42,39 @@ fn routes_of_an_empty_namespace() {
     });
 }
 
+/// Neighbour discovery and the like reach a forwarder too; the kernel does not look further then.
+#[test]
+fn addresses_that_no_router_forwards() {
+    if !kernel::available() {
+        return;
+    }
+    kernel::in_new_namespace(move || {
+        let addresses = [
+            "2001:db8::1",
+            "::",
+            "::1",
+            "::2",
+            "fe7f::1",
+            "fe80::1",
+            "febf::1",
+            "fec0::1",
+            "ff0e::1",
+        ];
+        for (src, dst) in addresses.iter().flat_map(|s| addresses.map(|d| (*s, d))) {
+            for port in [1, 99] {
+                let mut params = vec![0u8; 64];
+                params[0] = 10;
+                params[8] = port;
+                let octets = |text: &str| text.parse::<std::net::Ipv6Addr>().unwrap().octets();
+                params[16..32].copy_from_slice(&octets(src));
+                params[32..48].copy_from_slice(&octets(dst));
+                let args = vec![A::Ctx, A::M(SCRATCH), A::N(64), A::N(0)];
+                compare(&[0; 60], &params, &[(69, args)], &[]);
+            }
+        }
+    });
+}
+
 #[test]
 fn routes() {
     if !kernel::available() {
@@ -134,6 +167,9 @@ fn routes() {
             "2001:db8:9::1",
             "2001:db8:a::1",
             "2001:db8:b::1",
+            "fe80::2",
+            "ff02::1",
+            "::1",
         ];
         let mut seen = std::collections::BTreeSet::new();
         for target in targets {

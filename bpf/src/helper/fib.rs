@@ -79,6 +79,16 @@ impl Params {
         }
     }
 
+    /// Whether one of the addresses is an IPv6 address that no router forwards: multicast, of the
+    /// link, or loopback. The kernel looks at nothing else then, not even at the port.
+    fn stays_on_link(&self) -> bool {
+        let of_link = |address| match address {
+            IpAddr::V4(_) => false,
+            IpAddr::V6(v6) => v6.is_multicast() || v6.is_unicast_link_local() || v6.is_loopback(),
+        };
+        of_link(self.address(field::SRC)) || of_link(self.address(field::DST))
+    }
+
     fn set_address(&mut self, offset: usize, address: IpAddr) {
         match address {
             IpAddr::V4(v4) => self.set(offset, &v4.octets()),
@@ -103,6 +113,7 @@ pub(super) fn fib_lookup<M: Machine>(machine: &mut M, args: [u64; 5]) -> Result<
     }
     let environment = machine.environment();
     let result = match &environment.fib {
+        _ if params.stays_on_link() => ret::NOT_FORWARDED,
         Some(fib) => lookup(fib, &mut params, flags),
         None if environment.has_port(params.u32(field::IFINDEX)) => ret::FORWARDING_DISABLED,
         None => Errno::Enodev.to_r0(),
