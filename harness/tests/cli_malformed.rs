@@ -125,14 +125,13 @@ fn the_command_survives_changed_objects() {
                 ran.line,
                 ran.out()
             );
+            // Its name is gone only where anything may have changed.
+            assert!(ran.status != 2 || round >= 20, "{ran:?}");
             *statuses.entry(ran.status).or_insert(0) += 1;
             std::fs::remove_file(sandbox.path(&file)).unwrap();
         }
     }
-    assert!(
-        statuses[&0] > 20 && statuses[&1] > 5 && !statuses.contains_key(&2),
-        "{statuses:?}"
-    );
+    assert!(statuses[&0] > 20 && statuses[&1] > 5, "{statuses:?}");
 }
 
 #[test]
@@ -376,7 +375,11 @@ fn the_command_survives_changed_captures() {
         let ran = replay(&sandbox, &file);
         assert!(matches!(ran.status, 0 | 3), "{ran:?}");
         if ran.status == 3 {
-            ran.says(&["changed.pcap", "offset"]);
+            assert!(
+                ran.stderr.contains("offset") || ran.stderr.contains("at byte"),
+                "{ran:?}"
+            );
+            ran.says(&["changed.pcap"]);
         }
     }
 }
@@ -433,7 +436,7 @@ fn what_is_no_capture_is_an_error_with_offset_and_value() {
     sandbox.write("wifi.pcap", wifi);
     replay(&sandbox, "wifi.pcap")
         .status(3)
-        .says(&["wifi.pcap", "Ethernet"]);
+        .says(&["wifi.pcap: packet 0 at byte 24 is of IEEE802_11 (105), not Ethernet"]);
 }
 
 #[test]

@@ -193,7 +193,7 @@ fn replay(
             for record in chunk {
                 if record.meta.link != pcaps::LinkType::ETHERNET {
                     return Err(Error::input(format!(
-                        "{name}: packet {} at byte {} has link type {}, not Ethernet",
+                        "{name}: packet {} at byte {} is of {}, not Ethernet",
                         record.meta.number, record.meta.offset, record.meta.link
                     ))
                     .help("NICs process Ethernet frames; convert the capture first"));
