@@ -89,7 +89,7 @@ impl Packet<'_> {
     #[inline(never)]
     fn load_elsewhere(&self, address: u64, size: usize) -> Option<u64> {
         if space::region(address) == CTX {
-            return self.load_context(address as u32, size);
+            return self.load_context((address as u32).wrapping_sub(space::BASE), size);
         }
         let found = self.shared.regions.find(address, size)?;
         found
@@ -233,8 +233,10 @@ impl Packet<'_> {
     #[cold]
     pub(super) fn why_not(&self, address: u64, size: usize, write: bool) -> TrapCause {
         let found = self.shared.regions.find(address, size);
-        let in_context =
-            space::region(address) == CTX && self.load_context(address as u32, size).is_some();
+        let in_context = space::region(address) == CTX
+            && self
+                .load_context((address as u32).wrapping_sub(space::BASE), size)
+                .is_some();
         let size = size as u32;
         if write && (in_context || found.is_some_and(|f| !f.writable)) {
             return TrapCause::ReadOnly { address, size };
@@ -384,6 +386,6 @@ pub(super) fn arguments(hook: &Hook, data: u32, end: u32) -> [u64; 2] {
             space::address(PACKET, data),
             u64::from(end.saturating_sub(data)),
         ],
-        Hook::Xdp { .. } | Hook::Tc { .. } => [space::address(CTX, 0), 0],
+        Hook::Xdp { .. } | Hook::Tc { .. } => [space::address(CTX, space::BASE), 0],
     }
 }

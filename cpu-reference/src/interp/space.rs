@@ -27,6 +27,11 @@ const FIRST_VALUE: u32 = 1 << CHUNK_BITS;
 /// Regions are given to maps in chunks of so many bits.
 const CHUNK_BITS: u32 = 16;
 
+/// Offset of the first byte of the context, of a value and of the first map's handle: compilers
+/// compare the lower half of a pointer with 0, so none may be 0 there. (Packet and stack begin
+/// behind their rooms.)
+pub(super) const BASE: u32 = 0x1000;
+
 /// Bytes of stack in a frame.
 pub(super) const FRAME_BYTES: usize = 512;
 /// Distance of the frames' ends in the stack's region.
@@ -120,13 +125,13 @@ impl MapRegions {
 
     /// What names a map in a register.
     pub(super) fn handle(&self, map: MapId) -> Option<u64> {
-        (map < self.maps.len()).then(|| address(HANDLE, map as u32))
+        (map < self.maps.len()).then(|| address(HANDLE, BASE + map as u32))
     }
 
     /// The map that a handle names.
     #[inline]
     pub(super) fn of_handle(&self, handle: u64) -> Option<MapId> {
-        let map = handle as u32 as usize;
+        let map = (handle as u32).wrapping_sub(BASE) as usize;
         (region(handle) == HANDLE && map < self.maps.len()).then_some(map)
     }
 
@@ -140,7 +145,7 @@ impl MapRegions {
     #[inline]
     pub(super) fn address_of(&self, map: MapId, at: ValueAt) -> Option<u64> {
         let map = self.maps.get(map)?;
-        Some(address(map.first.wrapping_add((at.0 / 8) as u32), 0))
+        Some(address(map.first.wrapping_add((at.0 / 8) as u32), BASE))
     }
 
     /// The map and the start of the value that an address lies in, if its region is one of a
@@ -157,14 +162,15 @@ impl MapRegions {
     /// The map whose memory an address lies in, and where.
     pub(super) fn value_at(&self, address: u64) -> Option<(MapId, ValueAt)> {
         let (id, _, start) = self.entry(address)?;
-        Some((id, ValueAt(start + address as u32 as usize)))
+        let offset = (address as u32).checked_sub(BASE)?;
+        Some((id, ValueAt(start + offset as usize)))
     }
 
     /// The `size` bytes at an address, if they lie inside one value.
     #[inline]
     pub(super) fn find(&self, address: u64, size: usize) -> Option<Found<'_>> {
         let (_, entry, start) = self.entry(address)?;
-        let offset = address as u32 as usize;
+        let offset = (address as u32).checked_sub(BASE)? as usize;
         let len = if entry.records {
             record_len(&entry.map, start)
         } else {

@@ -16,6 +16,10 @@ pub const MAPS: u32 = 0x100;
 /// Handle of map 0 (no memory lies there); map `n` is `HANDLES + n`.
 pub const HANDLES: u32 = 0x8000_0000;
 
+/// Offset of the context's first byte, and lower half of a handle: compilers compare the lower
+/// half of a pointer with 0, so none may be 0 there.
+pub const BASE: u32 = 0x1000;
+
 /// The address of a byte.
 pub const fn at(region: u32, offset: u32) -> u64 {
     (region as u64) << 32 | offset as u64
@@ -23,7 +27,7 @@ pub const fn at(region: u32, offset: u32) -> u64 {
 
 /// What names a map in a register.
 pub const fn handle(map: MapId) -> u64 {
-    at(HANDLES + map as u32, 0)
+    at(HANDLES + map as u32, BASE)
 }
 
 /// The address of byte `offset` of a map's memory.
@@ -34,7 +38,7 @@ pub const fn map_value(map: MapId, offset: usize) -> u64 {
 /// The map that a handle names.
 pub const fn handle_map(value: u64) -> Option<MapId> {
     let region = (value >> 32) as u32;
-    if value as u32 == 0 && region >= HANDLES {
+    if value as u32 == BASE && region >= HANDLES {
         Some((region - HANDLES) as usize)
     } else {
         None

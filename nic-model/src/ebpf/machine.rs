@@ -91,7 +91,7 @@ impl Run<'_> {
                 let length = self.frame.end - self.frame.data;
                 (address::at(PACKET, self.frame.data), u64::from(length))
             }
-            _ => (address::at(CTX, 0), 0),
+            _ => (address::at(CTX, address::BASE), 0),
         }
     }
 
@@ -133,7 +133,7 @@ impl Run<'_> {
     pub(super) fn load(&mut self, address: u64, size: usize) -> Result<u64, TrapCause> {
         let (region, offset) = ((address >> 32) as u32, address as u32);
         let value = match region {
-            CTX => self.load_ctx(offset, size),
+            CTX => self.load_ctx(offset.wrapping_sub(address::BASE), size),
             PACKET => {
                 self.cost.packet_accesses += 1;
                 self.in_packet(offset, size)
@@ -172,6 +172,7 @@ impl Run<'_> {
         match region {
             CTX => {
                 // Writing rx_queue_index chooses the queue of the host; nothing else is writable.
+                let offset = offset.wrapping_sub(address::BASE);
                 let field = context::field_at(&self.program.hook, i64::from(offset));
                 match field {
                     Some(f) if f.writable_on_device && size == 4 => Ok(()),
