@@ -60,6 +60,40 @@ fn zero_is_offload_and_equal() {
 }
 
 #[test]
+fn the_object_may_stand_behind_the_captures() {
+    let sandbox = Sandbox::new("object_last");
+    let (object, capture) = (program("pass.o"), capture("udp.pcap"));
+    let first = nicbed(
+        &sandbox,
+        &[
+            "run",
+            &object,
+            "--nic",
+            "netdevsim",
+            "--pcap",
+            &capture,
+            "-j",
+        ],
+    );
+    let last = nicbed(
+        &sandbox,
+        &[
+            "run",
+            "-j",
+            "--nic",
+            "netdevsim",
+            "--pcap",
+            &capture,
+            &object,
+        ],
+    );
+    let program = |ran: &Ran| ran.json()["program"].clone();
+    assert_eq!(program(&first), program(&last));
+    last.status(0);
+    nicbed(&sandbox, &["run", "--nic", "netdevsim", "--pcap", &capture]).status(2);
+}
+
+#[test]
 fn one_is_a_fallback_or_a_rejection() {
     let sandbox = Sandbox::new("status_1");
     let firewall = program("firewall.o");

@@ -313,8 +313,9 @@ pub enum Emit {
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// ELF object, assembly text (.s, .bpf), or raw instructions (.bin, .hex).
+    /// May also stand behind the captures.
     #[arg(value_name = "OBJECT")]
-    pub object: PathBuf,
+    pub object: Option<PathBuf>,
 
     #[expect(missing_docs, reason = "a group of options has no text of its own")]
     #[command(flatten)]

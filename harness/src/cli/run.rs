@@ -19,21 +19,32 @@ use crate::report::run::Report;
 use crate::seeds::Seeds;
 use crate::testbed::{FrameIn, ReferenceChoice, Settings, Testbed};
 
+/// The object and the captures: `--pcap` takes all words behind it, the object too if it is last.
+fn inputs(args: &RunArgs) -> Result<(&Path, &[PathBuf]), Error> {
+    match (&args.object, args.pcap.split_last()) {
+        (Some(object), _) => Ok((object, &args.pcap)),
+        (None, Some((object, captures))) if !captures.is_empty() => Ok((object, captures)),
+        (None, _) => Err(Error::usage("the OBJECT to run is missing")
+            .help("nicbed run OBJECT --nic NIC --pcap FILE…")),
+    }
+}
+
 pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> {
     let json = output.is_json()?;
     let nic = input::nic(&args.nic.nic, &args.nic.what_if)?;
-    for path in args.pcap.iter().filter(|p| p.as_os_str() != "-") {
+    let (object, captures) = inputs(args)?;
+    for path in captures.iter().filter(|p| p.as_os_str() != "-") {
         // A capture that cannot be read is said before anything runs, and even if nothing does.
         CaptureReader::open(path).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
     }
     let seeds = args.maps_in.as_deref().map(seeds).transpose()?;
     let updates = updates(&args.maps_at)?;
     let queues = args.queues.unwrap_or(nic.model().queues_default);
-    let mut set = input::object(&args.object, &args.load, queues)?;
+    let mut set = input::object(object, &args.load, queues)?;
     if let Some(seeds) = seeds.as_ref().filter(|s| s.has_globals()) {
         // The object's own types say how the values are to be read.
         let load = with_globals(&args.load, seeds, &set);
-        set = input::object(&args.object, &load, queues)
+        set = input::object(object, &load, queues)
             .map_err(|e| Error::input(format!("{}: {e}", seeds.name())))?;
     }
     let program = input::one_program(&set, &args.load)?.name.clone();
@@ -56,7 +67,7 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> 
             }
             Ok(())
         };
-        replay(args, &updates, &mut testbed, output, &mut sink)?;
+        replay(captures, &updates, &mut testbed, output, &mut sink)?;
     }
     if let Some(outcomes) = outcomes {
         outcomes.finish()?;
@@ -174,17 +185,17 @@ fn updates(options: &[String]) -> Result<Vec<(u64, Seeds)>, Error> {
 
 /// Feeds all captures.
 fn replay(
-    args: &RunArgs,
+    captures: &[PathBuf],
     updates: &[(u64, Seeds)],
     testbed: &mut Testbed,
     output: &Output,
     sink: &mut crate::testbed::Sink<'_>,
 ) -> Result<(), Error> {
-    let bar = progress(&args.pcap, output);
+    let bar = progress(captures, output);
     let mut updates = updates.iter().peekable();
     let mut options = ReadOptions::default();
     let mut number = 0;
-    for path in &args.pcap {
+    for path in captures {
         let name = path.display();
         let fail = |e: pcaps::ReadError| Error::input(format!("{name}: {e}"));
         let mut reader = CaptureReader::open_with(path, options).map_err(fail)?;
