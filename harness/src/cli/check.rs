@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bpf::Refused;
+use bpf::{Program, Refused};
 use caps::Caps;
 use jit_backends::Loaded;
 
@@ -14,82 +14,89 @@ use crate::decide::Verdict;
 use crate::error::{Error, Status};
 use crate::pipeline;
 use crate::report::json::{CheckResult, Document, Results};
-use crate::report::{Table, render_finding, render_findings};
+use crate::report::{Style, Table, render_finding, render_findings};
 
 pub(super) fn run(args: &CheckArgs, output: &mut Output) -> Result<Status, Error> {
     let json = output.is_json()?;
     let nics = input::nics(&args.nics.nic, &args.nics.what_if)?;
-    let mut status = Status::Ok;
-    let mut results = Vec::new();
-    let mut heads = vec!["program"];
-    heads.extend(nics.iter().map(|n| n.name.as_str()));
-    let mut matrix = Table::new(&heads);
-    let mut details = String::new();
+    let mut matrix = Matrix::new(args, &nics, output.style);
     for path in &args.objects {
-        if let Err(error) = one_object(
-            args,
-            path,
-            &nics,
-            output,
-            &mut results,
-            &mut matrix,
-            &mut details,
-            &mut status,
-        ) {
-            status = status.worst(error.status);
+        if let Err(error) = matrix.object(path) {
+            matrix.status = matrix.status.worst(error.status);
             if !json {
                 output.error(&error);
             }
-            results.push(unreadable(path, &error));
+            matrix.results.push(unreadable(path, &error));
         }
     }
     if json {
-        output.json(&Document::new("check", Results { results }))?;
+        output.json(&Document::new(
+            "check",
+            Results {
+                results: matrix.results,
+            },
+        ))?;
     } else {
-        output.print(&details)?;
-        if results.iter().any(|r| r.error.is_none()) {
-            output.print(&matrix.to_string())?;
+        output.print(&matrix.details)?;
+        if matrix.results.iter().any(|r| r.error.is_none()) {
+            output.print(&matrix.table.to_string())?;
         }
     }
-    Ok(status)
+    Ok(matrix.status)
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the two forms of the result grow side by side"
-)]
-fn one_object(
-    args: &CheckArgs,
-    path: &Path,
-    nics: &[Arc<Caps>],
-    output: &Output,
-    results: &mut Vec<CheckResult>,
-    matrix: &mut Table,
-    details: &mut String,
-    status: &mut Status,
-) -> Result<(), Error> {
-    let queues = nics.first().map_or(1, |n| n.model().queues_default);
-    let set = input::object(path, &args.load, queues)?;
-    let chosen = input::programs(&set, &args.load)?;
-    for refused in chosen.refused {
-        details.push_str(&render_finding(
-            &refused.finding,
-            &set.object,
-            None,
-            output.style,
-        ));
+/// Programs × NICs, one cell a verdict, in both forms of the result.
+struct Matrix<'a> {
+    args: &'a CheckArgs,
+    nics: &'a [Arc<Caps>],
+    style: Style,
+    results: Vec<CheckResult>,
+    table: Table,
+    details: String,
+    status: Status,
+}
+
+impl<'a> Matrix<'a> {
+    fn new(args: &'a CheckArgs, nics: &'a [Arc<Caps>], style: Style) -> Matrix<'a> {
+        let mut heads = vec!["program"];
+        heads.extend(nics.iter().map(|n| n.name.as_str()));
+        Matrix {
+            args,
+            nics,
+            style,
+            results: Vec::new(),
+            table: Table::new(&heads),
+            details: String::new(),
+            status: Status::Ok,
+        }
+    }
+
+    /// Adds the programs of an object, those that the loader refuses first.
+    fn object(&mut self, path: &Path) -> Result<(), Error> {
+        let queues = self.nics.first().map_or(1, |n| n.model().queues_default);
+        let set = input::object(path, &self.args.load, queues)?;
+        let chosen = input::programs(&set, &self.args.load)?;
+        for refused in chosen.refused {
+            self.refused(&set.object, refused);
+        }
+        for program in &chosen.programs {
+            self.program(&set.object, program);
+        }
+        Ok(())
+    }
+
+    fn refused(&mut self, object: &str, refused: &Refused) {
+        self.details
+            .push_str(&render_finding(&refused.finding, object, None, self.style));
         if !input::has_hook(refused) {
-            results.push(no_hook(&set.object, refused));
-            continue;
+            self.results.push(no_hook(object, refused));
+            return;
         }
-        if args.fail_on != FailOn::Never {
-            *status = status.worst(Status::Negative);
-        }
-        let mut row = vec![format!("{}: {}", set.object, refused.name)];
-        for nic in nics {
-            row.push(output.style.bad(Verdict::Rejected.name()));
-            results.push(CheckResult {
-                object: set.object.clone(),
+        let mut row = vec![format!("{object}: {}", refused.name)];
+        for nic in self.nics {
+            row.push(self.cell(Verdict::Rejected));
+            self.results.push(CheckResult {
+                object: object.to_owned(),
                 program: refused.name.clone(),
                 hook: None,
                 nic: nic.name.clone(),
@@ -99,51 +106,54 @@ fn one_object(
                 error: None,
             });
         }
-        matrix.row(row);
+        self.table.row(row);
     }
-    for program in &chosen.programs {
-        let mut row = vec![format!("{}: {}", set.object, program.name)];
-        for nic in nics {
+
+    fn program(&mut self, object: &str, program: &Arc<Program>) {
+        let mut row = vec![format!("{object}: {}", program.name)];
+        for nic in self.nics {
             let assessment = pipeline::assess(program, nic, &Loaded::default());
             let verdict = assessment.decision.outcome;
-            let fails = match args.fail_on {
-                FailOn::Fallback => verdict != Verdict::Offload,
-                FailOn::Rejected => verdict == Verdict::Rejected,
-                FailOn::Never => false,
-            };
-            if fails {
-                *status = status.worst(Status::Negative);
-            }
-            row.push(match verdict {
-                Verdict::Offload => output.style.good(verdict.name()),
-                Verdict::Fallback => output.style.warn(verdict.name()),
-                Verdict::Rejected => output.style.bad(verdict.name()),
-            });
-            if !assessment.decision.findings.is_empty() {
+            let findings = &assessment.decision.findings;
+            row.push(self.cell(verdict));
+            if !findings.is_empty() {
                 let cell = format!("{} on {}: {}", program.name, nic.name, verdict.name());
-                details.push_str(&format!("{}\n", output.style.head(&cell)));
-                details.push_str(&render_findings(
-                    &assessment.decision.findings,
-                    &set.object,
-                    Some(program),
-                    output.style,
+                self.details.push_str(&format!(
+                    "{}\n{}\n",
+                    self.style.head(&cell),
+                    render_findings(findings, object, Some(program), self.style)
                 ));
-                details.push('\n');
             }
-            results.push(CheckResult {
-                object: set.object.clone(),
+            self.results.push(CheckResult {
+                object: object.to_owned(),
                 program: program.name.clone(),
                 hook: Some(program.hook.name().to_owned()),
                 nic: nic.name.clone(),
                 verdict: Some(verdict.name()),
-                findings: assessment.decision.findings.clone(),
+                findings: findings.clone(),
                 usage: usage(&assessment),
                 error: None,
             });
         }
-        matrix.row(row);
+        self.table.row(row);
     }
-    Ok(())
+
+    /// The text of a cell; notes what the verdict means for the exit status.
+    fn cell(&mut self, verdict: Verdict) -> String {
+        let fails = match self.args.fail_on {
+            FailOn::Fallback => verdict != Verdict::Offload,
+            FailOn::Rejected => verdict == Verdict::Rejected,
+            FailOn::Never => false,
+        };
+        if fails {
+            self.status = self.status.worst(Status::Negative);
+        }
+        match verdict {
+            Verdict::Offload => self.style.good(verdict.name()),
+            Verdict::Fallback => self.style.warn(verdict.name()),
+            Verdict::Rejected => self.style.bad(verdict.name()),
+        }
+    }
 }
 
 fn usage(assessment: &pipeline::Assessment) -> Option<serde_json::Value> {
