@@ -803,20 +803,30 @@ fn together(
         ))
     })?;
     let mut programs = vec![Arc::new(first.clone())];
-    let own = set
-        .maps
-        .iter()
-        .filter(|d| d.kind == MapType::ProgArray)
-        .flat_map(|d| &d.slots);
-    let names = own.filter_map(|slot| match &slot.value {
-        SlotValue::Program(name) => Some(name.clone()),
-        SlotValue::Map(_) => None,
-    });
-    for name in names.chain(seeds.map(Seeds::programs).unwrap_or_default()) {
-        if let Some(program) = set.find(&name)
+    let mut add = |programs: &mut Vec<Arc<Program>>, name: &str| {
+        if let Some(program) = set.find(name)
             && programs.iter().all(|p| p.name != program.name)
         {
             programs.push(Arc::new(program.clone()));
+        }
+    };
+    for name in seeds.map(Seeds::programs).unwrap_or_default() {
+        add(&mut programs, &name);
+    }
+    // The list grows while it is walked: a target may call on.
+    let mut next = 0;
+    while let Some(program) = programs.get(next).map(Arc::clone) {
+        next += 1;
+        for map in program.usage().maps.keys() {
+            let def = set
+                .maps
+                .get(*map)
+                .filter(|def| def.kind == MapType::ProgArray);
+            for slot in def.map_or(&[][..], |def| &def.slots) {
+                if let SlotValue::Program(name) = &slot.value {
+                    add(&mut programs, name);
+                }
+            }
         }
     }
     Ok(programs)

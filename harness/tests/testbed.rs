@@ -268,3 +268,29 @@ fn an_unknown_program_is_named_with_those_there_are() {
         "{error}"
     );
 }
+
+#[test]
+fn only_programs_that_tail_calls_reach_are_taken() {
+    let mut testbed = testbed(Settings::default());
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../programs/classifier.o");
+    let bytes = std::fs::read(path).unwrap();
+    let set = object::load("classifier.o", &bytes, &LoadOptions::default()).unwrap();
+    let taken = |testbed: &Testbed| -> Vec<String> {
+        testbed
+            .assessments()
+            .iter()
+            .map(|a| a.program.name.clone())
+            .collect()
+    };
+    testbed.load(&set, "classifier").unwrap();
+    assert_eq!(taken(&testbed), ["classifier", "dns", "quic"]);
+    // `dns` calls nobody, so that the object's prog_array fills no slot for it.
+    testbed.load(&set, "dns").unwrap();
+    assert_eq!(taken(&testbed), ["dns"]);
+    assert_eq!(
+        testbed.decision().outcome,
+        decide::Verdict::Offload,
+        "{:?}",
+        testbed.decision()
+    );
+}

@@ -104,11 +104,11 @@ impl MapSet {
     }
 
     /// Fills the program slots that the object names; `resolve` gives the number by which a
-    /// program is known to whoever runs tail calls.
+    /// program is known to whoever runs tail calls, `None` for one that is not loaded since
+    /// nothing reaches it: its slot stays empty.
     ///
     /// # Errors
-    /// [`SetError::NoTarget`] for a program that `resolve` does not know, [`SetError::Slot`] for
-    /// a slot outside its map.
+    /// [`SetError::Slot`] for a slot outside its map.
     pub fn fill_programs(
         &self,
         mut resolve: impl FnMut(&str) -> Option<u32>,
@@ -119,12 +119,9 @@ impl MapSet {
                 let SlotValue::Program(target) = &slot.value else {
                     continue;
                 };
-                let number = resolve(target).ok_or_else(|| SetError::NoTarget {
-                    name: def.name.clone(),
-                    index: slot.index,
-                    what: "program",
-                    target: target.clone(),
-                })?;
+                let Some(number) = resolve(target) else {
+                    continue;
+                };
                 map.host_update(&slot.index.to_le_bytes(), &number.to_le_bytes(), 0)
                     .map_err(|errno| SetError::Slot {
                         name: def.name.clone(),
