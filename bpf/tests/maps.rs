@@ -51,6 +51,26 @@ fn uses_of_queues_that_ran_side_by_side_settle_in_packet_order() {
 }
 
 #[test]
+fn a_queue_that_is_behind_does_not_move_what_a_later_packet_used() {
+    let m = map(MapType::LruHash, 4, 8, 2, 2);
+    let (a, b, c) = (1u32.to_le_bytes(), 2u32.to_le_bytes(), 3u32.to_le_bytes());
+    for key in [a, b] {
+        m.update(&key, &[0; 8], 0, 0).unwrap();
+    }
+    // Packet 10 uses a, then b; only then packet 5 uses a.
+    m.set_packet(1, 10);
+    assert!(m.lookup(&a, 1).is_some());
+    assert!(m.lookup(&b, 1).is_some());
+    m.set_packet(0, 5);
+    assert!(m.lookup(&a, 0).is_some());
+    m.settle(5);
+    m.set_packet(0, 12);
+    m.update(&c, &[0; 8], 0, 0).unwrap();
+    assert!(m.lookup(&a, 0).is_none());
+    assert!(m.lookup(&b, 0).is_some());
+}
+
+#[test]
 fn every_cpu_has_its_own_value() {
     for kind in [
         MapType::PercpuArray,

@@ -103,6 +103,30 @@ pub(super) fn hash(key: &[u8]) -> u32 {
     (state ^ (state >> 32)) as u32
 }
 
+/// Notes that a packet used entry `index`, and gives the last packet that had; never goes back.
+/// The newest entry's stamp is raised without the lock.
+fn raise_stamp(memory: &Memory, uses: usize, index: u32, stamp: u64) -> u64 {
+    memory
+        .atomic64(uses + 16 * index as usize + 8)
+        .map_or(0, |at| at.fetch_max(stamp, Relaxed))
+}
+
+/// Puts an entry that is not listed at the front of the uses.
+fn put_newest(memory: &Memory, uses: usize, index: u32) {
+    let at = uses + 16 * index as usize;
+    let newest = memory.word(NEWEST);
+    let before = newest.load(Relaxed);
+    memory.word(at).store(0, Relaxed);
+    memory.word(at + 4).store(before, Relaxed);
+    match before.checked_sub(1) {
+        Some(older) => memory
+            .word(uses + 16 * older as usize)
+            .store(index + 1, Relaxed),
+        None => memory.word(OLDEST).store(index + 1, Relaxed),
+    }
+    newest.store(index + 1, Relaxed);
+}
+
 impl Table {
     /// The layout, and the bytes of memory it needs.
     pub(super) fn new(shape: TableShape) -> (Table, u128) {
@@ -223,11 +247,7 @@ impl Table {
             return Some(index);
         };
         if memory.word(NEWEST).load(Relaxed) == index + 1 {
-            let stamp = self.stamp(memory, cpu);
-            let at = uses + 16 * index as usize + 8;
-            if memory.load(at, 8).unwrap_or(0) < stamp {
-                memory.store(at, 8, stamp);
-            }
+            raise_stamp(memory, uses, index, self.stamp(memory, cpu));
             return Some(index);
         }
         let _locked = Locked::new(memory);
@@ -530,13 +550,16 @@ impl Table {
         memory.load(self.clocks + 8 * cpu as usize, 8).unwrap_or(0)
     }
 
-    /// Moves a listed entry to the front of the uses. Its stamp never goes back: a queue that is
-    /// behind may use what another has used for a later packet.
+    /// Moves a listed entry to the front of the uses. A queue that is behind may use what another
+    /// has used for a later packet: that changes nothing.
     fn use_now(&self, memory: &Memory, index: u32, cpu: u32) {
         let Some(uses) = self.uses else { return };
-        let before = memory.load(uses + 16 * index as usize + 8, 8).unwrap_or(0);
-        self.forget_use(memory, index);
-        self.push_use(memory, index, self.stamp(memory, cpu).max(before));
+        let stamp = self.stamp(memory, cpu);
+        let before = raise_stamp(memory, uses, index, stamp);
+        if before <= stamp {
+            self.forget_use(memory, index);
+            put_newest(memory, uses, index);
+        }
     }
 
     /// Puts an entry that is not listed at the front of the uses.
@@ -546,19 +569,8 @@ impl Table {
 
     fn push_use(&self, memory: &Memory, index: u32, stamp: u64) {
         let Some(uses) = self.uses else { return };
-        let at = uses + 16 * index as usize;
-        let newest = memory.word(NEWEST);
-        let before = newest.load(Relaxed);
-        memory.word(at).store(0, Relaxed);
-        memory.word(at + 4).store(before, Relaxed);
-        memory.store(at + 8, 8, stamp);
-        match before.checked_sub(1) {
-            Some(older) => memory
-                .word(uses + 16 * older as usize)
-                .store(index + 1, Relaxed),
-            None => memory.word(OLDEST).store(index + 1, Relaxed),
-        }
-        newest.store(index + 1, Relaxed);
+        memory.store(uses + 16 * index as usize + 8, 8, stamp);
+        put_newest(memory, uses, index);
     }
 
     fn forget_use(&self, memory: &Memory, index: u32) {
