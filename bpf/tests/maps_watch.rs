@@ -270,3 +270,18 @@ fn without_a_conflict_every_order_gives_the_same() {
     }
     assert!(quiet > 3000 && loud > 3000, "{quiet} quiet, {loud} loud");
 }
+
+#[test]
+fn a_paused_watch_marks_nothing_until_the_next_chunk() {
+    let map = watched(MapType::Hash, 10, true);
+    map.begin_chunk();
+    map.update(&key(1), &V, 0, 0).unwrap();
+    map.pause_watch();
+    map.update(&key(1), &V, 0, 1).unwrap();
+    map.delete(&key(1), 2).unwrap();
+    assert!(!map.conflicts());
+    map.begin_chunk();
+    map.update(&key(1), &V, 0, 0).unwrap();
+    map.update(&key(1), &V, 0, 1).unwrap();
+    assert!(map.conflicts());
+}

@@ -121,13 +121,26 @@ impl Map {
     /// global data is element 0), and gives whether that is a conflict. False if the map is not
     /// watched, has a value for each CPU, or is no array.
     pub fn touch_element(&self, index: u32, cpu: u32, write: bool) -> bool {
-        match (&self.layout, self.watch.get()) {
+        match (&self.layout, self.marking()) {
             (Layout::Array(array), Some(watch))
                 if array.cpu_stride == 0 && index < array.max_entries =>
             {
                 watch.touch(index, cpu, write)
             }
             _ => false,
+        }
+    }
+
+    /// What watches this map, if it is watched and not paused.
+    #[inline]
+    pub(super) fn marking(&self) -> Option<&Watch> {
+        self.watch.get().filter(|watch| !watch.is_paused())
+    }
+
+    /// Marks nothing until the next chunk begins: for chunks that go in arrival order.
+    pub fn pause_watch(&self) {
+        if let Some(watch) = self.watch.get() {
+            watch.pause();
         }
     }
 

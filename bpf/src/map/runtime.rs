@@ -284,16 +284,16 @@ impl Map {
             Layout::Array(array) => {
                 let index = index_of(key)?;
                 let at = array.at(index, cpu)?;
-                if let Some(watch) = self.watch.get()
+                if let Some(watch) = self.marking()
                     && array.cpu_stride == 0
                 {
                     watch.touch(index, cpu, watch.lookups_write());
                 }
                 Some(at)
             }
-            Layout::Table(table) => table.lookup(&self.memory, key, cpu, self.watch.get()),
+            Layout::Table(table) => table.lookup(&self.memory, key, cpu, self.marking()),
             Layout::Lpm(lpm) => {
-                if let Some(watch) = self.watch.get() {
+                if let Some(watch) = self.marking() {
                     watch.touch(0, cpu, watch.lookups_write());
                 }
                 lpm.lookup(&self.memory, key)
@@ -305,7 +305,7 @@ impl Map {
 
     /// Marks the whole of a map that has one cell, if it is watched.
     fn touch_whole(&self, cpu: u32, write: bool) {
-        if let Some(watch) = self.watch.get() {
+        if let Some(watch) = self.marking() {
             watch.touch(0, cpu, write);
         }
     }
@@ -315,7 +315,7 @@ impl Map {
     /// # Errors
     /// As Linux: EINVAL for flags, EEXIST, ENOENT, E2BIG for an index outside or a full map.
     pub fn update(&self, key: &[u8], value: &[u8], flags: u64, cpu: u32) -> Result<(), Errno> {
-        let watch = self.watch.get();
+        let watch = self.marking();
         if let Some(watch) = watch {
             match &self.layout {
                 Layout::Array(array) if array.cpu_stride == 0 => {
@@ -366,7 +366,7 @@ impl Map {
         if matches!(self.layout, Layout::Lpm(_)) {
             self.touch_whole(cpu, true);
         }
-        self.delete_by(key, cpu, self.watch.get())
+        self.delete_by(key, cpu, self.marking())
     }
 
     pub(super) fn delete_by(

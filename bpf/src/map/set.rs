@@ -218,6 +218,13 @@ impl MapSet {
         }
     }
 
+    /// Watched maps mark nothing until the next chunk begins: for chunks that go in arrival order.
+    pub fn pause_watch(&self) {
+        for map in &self.maps {
+            map.pause_watch();
+        }
+    }
+
     /// The maps on which what queues did since the chunk began may depend on the order between
     /// them: if there are any, the chunk must be redone in arrival order.
     pub fn conflicts(&self) -> Vec<MapId> {

@@ -75,6 +75,8 @@ const EPOCH: usize = 0;
 const CONFLICTS: usize = 4;
 /// Entries that were live when the chunk began.
 const LIVE: usize = 8;
+/// Whether marking rests until the next chunk.
+const PAUSED: usize = 12;
 /// Per-queue counters begin here.
 const QUEUES: usize = 64;
 /// Bytes of one queue's counters: a cache line.
@@ -307,6 +309,16 @@ impl Watch {
         self.counter(queue, CHANGED).store(1, Relaxed);
     }
 
+    /// Marking rests until the next chunk begins.
+    pub(super) fn pause(&self) {
+        self.memory.word(PAUSED).store(1, Relaxed);
+    }
+
+    /// Whether marking rests.
+    pub fn is_paused(&self) -> bool {
+        self.memory.word(PAUSED).load(Relaxed) != 0
+    }
+
     /// Begins a chunk: every cell is untouched, `live` entries are there.
     pub(super) fn begin(&self, live: u32) {
         let epoch = self.memory.word(EPOCH);
@@ -316,6 +328,7 @@ impl Watch {
             next = 1;
         }
         epoch.store(next, Relaxed);
+        self.memory.word(PAUSED).store(0, Relaxed);
         self.memory.word(CONFLICTS).store(0, Relaxed);
         self.memory.word(LIVE).store(live, Relaxed);
         self.memory.zero(QUEUES, QUEUE * self.queues as usize);
