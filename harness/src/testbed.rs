@@ -31,6 +31,7 @@ use crate::replay::chunk::Chunk;
 use crate::replay::lanes::{Lanes, Processed, Room, Spent};
 use crate::replay::order::{self, Order, OrderReason};
 use crate::replay::second::{MOST_COPIED, Second};
+use crate::replay::watched::{FEWEST_THREADS, Watch, Watched};
 use crate::report::run::{FirstMismatch, NotRun, Report};
 use crate::seeds::Seeds;
 
@@ -98,6 +99,10 @@ struct Running {
     nic: Nic,
     reference: Option<Box<dyn Reference>>,
     lanes: Lanes,
+    /// The order that the answer is given in.
+    order: Order,
+    /// Whether queues share maps, which are watched.
+    watched: bool,
     /// Why there is no second opinion, where one was to be had.
     second_not: Option<String>,
     reasons: Vec<OrderReason>,
@@ -484,10 +489,13 @@ impl Testbed {
         let mut spent = self.counts.spent;
         let mut decision = self.decision;
         let (mut order, mut reasons, mut reference) = (Order::PerQueue, Vec::new(), None);
+        let (mut watched, mut redone) = (false, 0);
         let mut not_compared = Vec::new();
         let (mut second, mut second_not) = (None, None);
         if let Some(running) = &self.running {
-            order = running.lanes.order();
+            order = running.order;
+            watched = running.watched;
+            redone = running.lanes.redone();
             reasons.clone_from(&running.reasons);
             let now = running.lanes.spent();
             spent.nic += now.nic;
@@ -530,6 +538,8 @@ impl Testbed {
             threads: threads(self.settings.threads),
             order,
             order_reasons: reasons,
+            watched,
+            redone,
             packets: self.counts.packets,
             bytes: self.counts.bytes,
             verdicts: self.counts.verdicts,
@@ -578,19 +588,26 @@ impl Testbed {
             .iter()
             .filter_map(|a| a.verified.clone())
             .collect();
-        let reasons = order::reasons(&verified.iter().map(Arc::as_ref).collect::<Vec<_>>());
-        let order = self
-            .settings
-            .order
-            .unwrap_or(if reasons.is_empty() || self.queues == 1 {
+        let facts: Vec<&Verified> = verified.iter().map(Arc::as_ref).collect();
+        let reasons = order::reasons(&facts);
+        let opinion = self.opinion(programs, &facts, reference.as_deref());
+        let watches = match opinion {
+            // It copies the reference's maps in the midst of a chunk.
+            Ok(true) => None,
+            _ => self.watches(&reasons, nic.maps()),
+        };
+        let order = self.settings.order.unwrap_or(
+            if reasons.is_empty() || self.queues == 1 || watches.is_some() {
                 Order::PerQueue
             } else {
                 Order::Arrival
-            });
+            },
+        );
         let room = self.room(programs);
         // Where order matters and is forced to be per queue, queues take turns, chunk by chunk:
         // the answer is another, but still the same for any number of threads.
-        let pool = if order == Order::PerQueue && !reasons.is_empty() {
+        let forced = order == Order::PerQueue && !reasons.is_empty() && watches.is_none();
+        let pool = if forced {
             None
         } else {
             pool(self.settings.threads).map_err(StartError::Stop)?
@@ -598,19 +615,31 @@ impl Testbed {
         let runner = || -> Option<Box<dyn Runner>> { reference.as_ref().map(|r| r.runner()) };
         let first = ProgramId(0);
         let hook = entry.hook.clone();
-        let lanes = match order {
-            Order::PerQueue => {
-                Lanes::per_queue(nic.queues(first), &runner, hook.clone(), room, pool)
-            }
-            Order::Arrival => {
-                let all = nic.arrival_order(first).ok_or_else(|| {
-                    StartError::Stop(Error::input("the NIC lost its program while loading"))
-                })?;
-                Lanes::arrival(all, runner(), hook.clone(), room, pool)
+        let arrival = || {
+            nic.arrival_order(first).ok_or_else(|| {
+                StartError::Stop(Error::input("the NIC lost its program while loading"))
+            })
+        };
+        // With few threads arrival order is the faster way to the same answer.
+        let few = threads(self.settings.threads) < FEWEST_THREADS;
+        let lanes = if order == Order::Arrival || (watches.is_some() && few) {
+            Lanes::arrival(arrival()?, runner(), hook.clone(), room, pool)
+        } else {
+            let lanes = Lanes::per_queue(nic.queues(first), &runner, hook.clone(), room, pool);
+            match &watches {
+                None => lanes,
+                Some(watches) => {
+                    let sides = std::iter::once(nic.maps())
+                        .chain(reference.as_ref().map(|r| r.maps()))
+                        .cloned();
+                    let watched = Watched::new(sides, watches)
+                        .map_err(|e| StartError::Stop(Error::input(e.to_string())))?;
+                    lanes.watching(watched, arrival()?, runner())
+                }
             }
         };
         let (lanes, second_not) =
-            self.second_opinion(programs, seeds, &verified, reference.as_deref(), lanes)?;
+            self.second_opinion(programs, seeds, opinion, reference.as_deref(), lanes)?;
         let untold = match self.settings.reference {
             ReferenceChoice::Kernel => Untold::KERNEL,
             _ => Untold::default(),
@@ -621,6 +650,8 @@ impl Testbed {
             nic,
             reference,
             lanes: lanes.without(untold),
+            order,
+            watched: watches.is_some(),
             second_not,
             reasons,
             hook,
@@ -658,35 +689,61 @@ impl Testbed {
         }
     }
 
+    /// How the maps that queues share are watched, if queues are to run side by side
+    /// nonetheless: `None` if an order is forced, some map cannot be watched, or copies of the
+    /// maps would cost too much. Does not depend on the number of threads.
+    fn watches(&self, reasons: &[OrderReason], maps: &MapSet) -> Option<Vec<(MapId, Watch)>> {
+        let ours = matches!(
+            self.settings.reference,
+            ReferenceChoice::Auto | ReferenceChoice::Interp | ReferenceChoice::None
+        );
+        let wanted = ours && self.settings.order.is_none() && self.queues > 1;
+        if !wanted || reasons.is_empty() || !Watched::affordable(maps) {
+            return None;
+        }
+        reasons.iter().map(|r| Some((r.id, r.watch?))).collect()
+    }
+
+    /// Whether there can be a second opinion by rbpf: `Ok(true)` if it copies the reference's
+    /// maps before each packet it is asked about; else why not, if that is worth telling.
+    fn opinion(
+        &self,
+        programs: &[Arc<Program>],
+        verified: &[&Verified],
+        reference: Option<&dyn Reference>,
+    ) -> Result<bool, Option<String>> {
+        let (ReferenceChoice::Auto, Some(reference), [program]) =
+            (self.settings.reference, reference, programs)
+        else {
+            return Err((self.settings.reference == ReferenceChoice::Auto)
+                .then(|| "rbpf has no tail calls".to_owned()));
+        };
+        Rbpf::supports(program).map_err(|why| Some(why.to_string()))?;
+        let writes = order::writes_maps(verified);
+        let bytes: usize = reference.maps().iter().map(|m| m.memory().len()).sum();
+        if writes && bytes > MOST_COPIED {
+            return Err(Some(format!(
+                "the program changes maps of {bytes} bytes, too many to copy for each packet"
+            )));
+        }
+        Ok(writes)
+    }
+
     /// Adds rbpf as a second opinion to the lanes where that was asked for and it can run the
     /// program; else says why not.
     fn second_opinion(
         &self,
         programs: &[Arc<Program>],
         seeds: Option<&Seeds>,
-        verified: &[Arc<Verified>],
+        opinion: Result<bool, Option<String>>,
         reference: Option<&dyn Reference>,
         lanes: Lanes,
     ) -> Result<(Lanes, Option<String>), StartError> {
-        let (ReferenceChoice::Auto, Some(reference), [program]) =
-            (self.settings.reference, reference, programs)
-        else {
-            let why = (self.settings.reference == ReferenceChoice::Auto)
-                .then(|| "rbpf has no tail calls".to_owned());
-            return Ok((lanes, why));
+        let (writes, reference) = match (opinion, reference) {
+            (Ok(writes), Some(reference)) => (writes, reference),
+            (Ok(_), None) => return Ok((lanes, None)),
+            (Err(why), _) => return Ok((lanes, why)),
         };
-        if let Err(why) = Rbpf::supports(program) {
-            return Ok((lanes, Some(why.to_string())));
-        }
-        let verified: Vec<&Verified> = verified.iter().map(Arc::as_ref).collect();
-        let writes = order::writes_maps(&verified);
-        let bytes: usize = reference.maps().iter().map(|m| m.memory().len()).sum();
-        if writes && bytes > MOST_COPIED {
-            let why = format!(
-                "the program changes maps of {bytes} bytes, too many to copy for each packet"
-            );
-            return Ok((lanes, Some(why)));
-        }
         let mut why_not = None;
         let lanes = lanes.with_second(|| {
             let setup = self.setup(programs, seeds)?;

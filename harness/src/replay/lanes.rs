@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::chunk::Chunk;
 use super::order::Order;
 use super::second::{Opinions, Second};
+use super::watched::Watched;
 use crate::clock::Stopwatch;
 use crate::compare::{self, Difference, Untold};
 
@@ -212,6 +213,9 @@ pub struct Lanes {
     room: Room,
     pool: Option<rayon::ThreadPool>,
     untold: Untold,
+    /// Where queues share maps and try chunks side by side nonetheless. The last lane is then
+    /// that of arrival order, for the chunks that do not go otherwise.
+    watched: Option<Watched>,
     /// For each frame of the chunk its lane and its index in the lane's batches.
     places: Vec<(u32, u32)>,
 }
@@ -245,6 +249,7 @@ impl Lanes {
             room,
             pool,
             untold: Untold::default(),
+            watched: None,
             places: Vec::new(),
         }
     }
@@ -265,8 +270,28 @@ impl Lanes {
             room,
             pool,
             untold: Untold::default(),
+            watched: None,
             places: Vec::new(),
         }
+    }
+
+    /// The same, for queues that share maps which are watched; `all` and `runner` make the lane of
+    /// arrival order.
+    #[must_use]
+    pub fn watching(
+        mut self,
+        watched: Watched,
+        all: ArrivalOrder,
+        runner: Option<Box<dyn Runner>>,
+    ) -> Lanes {
+        self.lanes.push(Lane::new(Device::All(all), runner));
+        self.watched = Some(watched);
+        self
+    }
+
+    /// How many chunks queues tried side by side and had to be redone in arrival order.
+    pub fn redone(&self) -> u64 {
+        self.watched.as_ref().map_or(0, Watched::redone)
     }
 
     /// The same, with fields that are not compared.
@@ -322,41 +347,18 @@ impl Lanes {
         chunk: &Chunk,
         mut each: impl FnMut(&Processed<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.lanes.iter_mut().for_each(Lane::clear);
-        self.places.clear();
-        for (arrival, frame) in chunk.iter() {
-            let number = match self.order {
-                Order::PerQueue => arrival.queue as usize,
-                Order::Arrival => 0,
-            };
-            let lane = &mut self.lanes[number];
-            self.places
-                .push((number as u32, lane.nic.frames.len() as u32));
-            let (head, tail) = (self.room.headroom, self.room.tail(frame.len()));
-            lane.nic.push(arrival, frame, head, tail);
-            if lane.runner.is_some() {
-                lane.reference.push(arrival, frame, head, tail);
-            }
+        let Some(first) = chunk.iter().next().map(|(arrival, _)| arrival.number) else {
+            return Ok(());
+        };
+        let tries = self.watched.as_mut().is_none_or(Watched::begin);
+        let order = if tries { self.order } else { Order::Arrival };
+        self.run(chunk, order);
+        if let (Some(watched), Order::PerQueue) = (&mut self.watched, order)
+            && !watched.end(first)
+        {
+            self.run(chunk, Order::Arrival);
         }
-        let (hook, untold) = (&self.hook, self.untold);
-        match (&self.pool, self.order) {
-            (None, _) => self
-                .lanes
-                .iter_mut()
-                .for_each(|lane| lane.run(hook, untold)),
-            (Some(pool), Order::PerQueue) => {
-                let lanes = &mut self.lanes;
-                pool.install(|| lanes.par_iter_mut().for_each(|lane| lane.run(hook, untold)));
-            }
-            (Some(pool), Order::Arrival) => {
-                let lanes = &mut self.lanes;
-                pool.install(|| {
-                    lanes
-                        .iter_mut()
-                        .for_each(|lane| lane.run_side_by_side(hook, untold));
-                });
-            }
-        }
+        let hook = &self.hook;
         for lane in &mut self.lanes {
             lane.settle(chunk, hook, self.room);
         }
@@ -387,6 +389,39 @@ impl Lanes {
             })?;
         }
         Ok(())
+    }
+
+    /// Runs a chunk through the lanes of this order.
+    fn run(&mut self, chunk: &Chunk, order: Order) {
+        self.lanes.iter_mut().for_each(Lane::clear);
+        self.places.clear();
+        let all = self.lanes.len().saturating_sub(1);
+        for (arrival, frame) in chunk.iter() {
+            let number = match order {
+                Order::PerQueue => arrival.queue as usize,
+                Order::Arrival => all,
+            };
+            let lane = &mut self.lanes[number];
+            self.places
+                .push((number as u32, lane.nic.frames.len() as u32));
+            let (head, tail) = (self.room.headroom, self.room.tail(frame.len()));
+            lane.nic.push(arrival, frame, head, tail);
+            if lane.runner.is_some() {
+                lane.reference.push(arrival, frame, head, tail);
+            }
+        }
+        let (hook, untold) = (&self.hook, self.untold);
+        let lanes = &mut self.lanes;
+        match (&self.pool, order) {
+            (None, _) => lanes.iter_mut().for_each(|lane| lane.run(hook, untold)),
+            (Some(pool), Order::PerQueue) => {
+                pool.install(|| lanes.par_iter_mut().for_each(|lane| lane.run(hook, untold)));
+            }
+            (Some(pool), Order::Arrival) => {
+                let lane = &mut lanes[all];
+                pool.install(|| lane.run_side_by_side(hook, untold));
+            }
+        }
     }
 
     /// Time spent so far.

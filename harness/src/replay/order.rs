@@ -2,16 +2,20 @@
 //! (`docs/architecture.md`, "Order").
 //!
 //! Free of order are: maps that no program writes, per-CPU arrays, and maps that programs only
-//! change by atomic adds whose result nobody reads. Everything else needs arrival order.
+//! change by atomic adds whose result nobody reads. Everything else needs arrival order, unless
+//! it can be [`watched`](super::watched): maps that programs reach through helpers alone.
 
 use std::collections::BTreeMap;
 
 use bpf::Program;
 use bpf::helper::Arg;
-use bpf::map::MapType;
+use bpf::map::{MapId, MapType};
 use isa::ebpf::{AtomicOp, CallTarget, Insn};
 use verifier::Verified;
 use verifier::facts::{Facts, RegKind, Region};
+
+use super::stale;
+use super::watched::Watch;
 
 /// In which order the queues of a NIC are processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +41,14 @@ impl Order {
 pub struct OrderReason {
     /// Map name.
     pub map: String,
+    /// Its index in the program's map list.
+    pub id: MapId,
     /// Slot of the first access that needs it.
     pub pc: usize,
     /// What that access does.
     pub what: &'static str,
+    /// How the map can be watched instead; `None` if it cannot.
+    pub watch: Option<Watch>,
 }
 
 /// What programs do to one map.
@@ -66,27 +74,45 @@ pub fn reasons(programs: &[&Verified]) -> Vec<OrderReason> {
         return Vec::new();
     };
     let maps = &first.program().maps;
-    uses(programs)
+    let after = stale::after_delete(programs);
+    let stale = uses(programs, |program, pc| after[program].contains(&pc));
+    uses(programs, |_, _| true)
         .iter()
         .filter_map(|(&map, uses)| {
             let def = maps.get(map)?;
             let (pc, what) = needs_order(def.kind, uses)?;
             Some(OrderReason {
                 map: def.name.clone(),
+                id: map,
                 pc,
                 what,
+                watch: watchable(def.kind, uses, stale.get(&map)),
             })
         })
         .collect()
 }
 
-/// What these programs do to each map that they touch.
-fn uses(programs: &[&Verified]) -> BTreeMap<usize, Uses> {
+/// How a map that needs order can be watched. Native code reaches elements of arrays, and
+/// sections of global data, without a call that would mark them.
+fn watchable(kind: MapType, uses: &Uses, stale: Option<&Uses>) -> Option<Watch> {
+    let reused = stale.is_some_and(|s| s.load.or(s.store).or(s.add).is_some());
+    let possible = match kind {
+        MapType::Hash | MapType::PercpuHash | MapType::LruHash | MapType::LruPercpuHash => !reused,
+        MapType::LpmTrie | MapType::Queue | MapType::Stack => true,
+        _ => false,
+    };
+    (possible && uses.by_cpu.is_none()).then_some(Watch {
+        lookups_write: uses.store.is_some() || (uses.add.is_some() && uses.load.is_some()),
+    })
+}
+
+/// What these programs do to each map that they touch, where `counts` (program, pc) says so.
+fn uses(programs: &[&Verified], counts: impl Fn(usize, usize) -> bool) -> BTreeMap<usize, Uses> {
     let mut uses = BTreeMap::new();
-    for verified in programs {
+    for (number, verified) in programs.iter().enumerate() {
         let program = verified.program();
         for (pc, insn) in program.insns.iter().enumerate() {
-            if verified.facts(pc).reachable {
+            if verified.facts(pc).reachable && counts(number, pc) {
                 note(&mut uses, verified, program, pc, insn);
             }
         }
@@ -101,7 +127,7 @@ pub fn writes_maps(programs: &[&Verified]) -> bool {
         return false;
     };
     let maps = &first.program().maps;
-    uses(programs).iter().any(|(&map, uses)| {
+    uses(programs, |_, _| true).iter().any(|(&map, uses)| {
         let evicts = maps
             .get(map)
             .is_some_and(|def| matches!(def.kind, MapType::LruHash | MapType::LruPercpuHash));

@@ -71,6 +71,11 @@ pub struct Report {
     pub order: Order,
     /// Why arrival order matters for this program; empty if it does not.
     pub order_reasons: Vec<OrderReason>,
+    /// Whether queues that share maps ran side by side where watching showed that it could not
+    /// matter.
+    pub watched: bool,
+    /// Chunks redone in arrival order since it could; differs from run to run.
+    pub redone: u64,
     /// Frames fed, those not run included.
     pub packets: u64,
     /// Their bytes.
@@ -175,6 +180,7 @@ impl Report {
                 "order_reasons": self.order_reasons.iter().map(|r| json!({
                     "map": r.map, "pc": r.pc, "what": r.what,
                 })).collect::<Vec<_>>(),
+                "watched": self.watched,
                 "verdicts": self.verdicts,
                 "not_run": not_run,
                 "punted": 0,
@@ -212,6 +218,7 @@ impl Report {
                 "reference_mpps": self.reference_mpps(),
                 "predicted_mpps": self.predicted_mpps(),
                 "line_rate_mpps": self.line_rate_mpps(),
+                "redone_chunks": self.redone,
             },
         })
     }
@@ -261,12 +268,15 @@ impl Report {
         for reason in self
             .order_reasons
             .iter()
-            .filter(|_| self.order == Order::Arrival)
+            .filter(|_| self.watched || self.order == Order::Arrival)
         {
             let _ = writeln!(
                 t,
-                "             queues share map {}: {} (insn {})",
-                reason.map, reason.what, reason.pc
+                "             queues share map {}{}: {} (insn {})",
+                reason.map,
+                if self.watched { ", watched" } else { "" },
+                reason.what,
+                reason.pc
             );
         }
         for (verdict, count) in &self.verdicts {
