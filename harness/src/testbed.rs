@@ -860,7 +860,7 @@ fn together(
         ))
     })?;
     let mut programs = vec![Arc::new(first.clone())];
-    let mut add = |programs: &mut Vec<Arc<Program>>, name: &str| {
+    let add = |programs: &mut Vec<Arc<Program>>, name: &str| {
         if let Some(program) = set.find(name)
             && programs.iter().all(|p| p.name != program.name)
         {
