@@ -1,0 +1,69 @@
+//! What is counted packet by packet.
+
+use std::collections::BTreeMap;
+
+use bpf::finding::{Finding, Stage};
+
+use crate::replay::lanes::{Processed, Spent};
+use crate::report::run::{FirstMismatch, NotRun};
+
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+    pub(super) verdicts: BTreeMap<&'static str, u64>,
+    pub(super) not_run: BTreeMap<NotRun, u64>,
+    pub(super) compared: u64,
+    pub(super) mismatched: u64,
+    pub(super) first: Option<FirstMismatch>,
+    pub(super) cycles: u64,
+    pub(super) cycle_packets: u64,
+    pub(super) spent: Spent,
+}
+
+impl Counts {
+    pub(super) fn note(&mut self, packet: &Processed<'_>) {
+        *self.verdicts.entry(packet.nic.verdict.name()).or_default() += 1;
+        if packet.nic.cost.cycles > 0 {
+            self.cycles += packet.nic.cost.cycles;
+            self.cycle_packets += 1;
+        }
+        if packet.reference.is_some() {
+            self.compared += 1;
+        }
+        if !packet.differences.is_empty() {
+            self.mismatched += 1;
+            if self.first.is_none() {
+                self.first = Some(FirstMismatch {
+                    packet: packet.nic.packet,
+                    queue: packet.queue,
+                    original: packet.original.to_vec(),
+                    differences: packet.differences.to_vec(),
+                });
+            }
+        }
+    }
+
+    pub(super) fn add_spent(&mut self, spent: Spent) {
+        self.spent.nic += spent.nic;
+        self.spent.reference += spent.reference;
+    }
+
+    pub(super) fn mismatch_finding(&self) -> Finding {
+        let (packet, field) = self
+            .first
+            .as_ref()
+            .map_or((0, "outcome"), |f| (f.packet, f.differences[0].field()));
+        Finding::error(
+            "behaviour/mismatch",
+            Stage::Behaviour,
+            field,
+            format!(
+                "{} of {} packets differ from the reference, first packet {packet} in {field}",
+                self.mismatched, self.compared
+            ),
+        )
+        .why("the NIC must do what the CPU does, for every packet")
+        .help("the first difference is shown in full; --outcomes FILE writes every outcome")
+    }
+}
