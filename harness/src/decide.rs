@@ -38,19 +38,20 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// The decision that follows from the findings of the stages passed: an error of the verify
-    /// stage rejects, one of any later stage falls back, the first such stage is named.
+    /// The decision that follows from the findings of the stages passed: an error of the loader
+    /// or of the CPU's verifier rejects, any other falls back (so does one that a NIC's own
+    /// driver has while the program is verified); the first such stage is named.
     pub fn from_findings(mut findings: Vec<Finding>) -> Decision {
         findings.sort_by_key(|f| (f.stage, f.pc));
-        let stage = findings
-            .iter()
-            .find(|f| f.severity == Severity::Error)
-            .map(|f| f.stage);
-        let outcome = match stage {
+        let error = findings.iter().find(|f| f.severity == Severity::Error);
+        let outcome = match error {
             None => Verdict::Offload,
-            Some(Stage::Object | Stage::Verify) => Verdict::Rejected,
+            Some(f) if f.stage == Stage::Object || f.rule.starts_with("verify/") => {
+                Verdict::Rejected
+            }
             Some(_) => Verdict::Fallback,
         };
+        let stage = error.map(|f| f.stage);
         Decision {
             outcome,
             stage,
@@ -101,6 +102,14 @@ mod tests {
         ]);
         assert_eq!(rejected.outcome, Verdict::Rejected);
         assert_eq!(rejected.stage, Some(Stage::Verify));
+    }
+
+    #[test]
+    fn what_a_driver_refuses_while_verifying_falls_back() {
+        let driver = Finding::error("nfp/helper", Stage::Verify, "x", "not supported by FW");
+        let decision = Decision::from_findings(vec![driver]);
+        assert_eq!(decision.outcome, Verdict::Fallback);
+        assert_eq!(decision.stage, Some(Stage::Verify));
     }
 
     #[test]

@@ -68,7 +68,8 @@ pub fn assess(program: &Arc<Program>, nic: &Arc<Caps>, loaded: &Loaded) -> Asses
             return assessment;
         }
     };
-    let mut findings = caps::check(&verified, nic);
+    let mut findings = verified.findings().to_vec();
+    findings.extend(caps::check(&verified, nic));
     assessment.usage = Some(caps::usage(&verified));
     assessment.verified = Some(Arc::clone(&verified));
     if findings.iter().any(Finding::is_error) {
