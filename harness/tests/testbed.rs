@@ -294,3 +294,31 @@ fn only_programs_that_tail_calls_reach_are_taken() {
         testbed.decision()
     );
 }
+
+#[test]
+fn a_replaced_program_keeps_its_own_constants() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../programs/edge_policy.o");
+    let bytes = std::fs::read(path).unwrap();
+    let with = |verdict: &str| {
+        let globals = vec![("default_verdict".to_owned(), verdict.to_owned())];
+        let options = LoadOptions {
+            globals,
+            ..LoadOptions::default()
+        };
+        object::load("edge_policy.o", &bytes, &options).unwrap()
+    };
+    let mut testbed = testbed(Settings::default());
+    testbed.load(&with("2"), "edge_policy").unwrap();
+    assert_eq!(
+        feed(&mut testbed, &[0]),
+        [XdpAction::Pass],
+        "what is not IP"
+    );
+    testbed.replace(&with("1"), "edge_policy").unwrap();
+    assert_eq!(feed(&mut testbed, &[0]), [XdpAction::Drop]);
+    let report = testbed.finish().unwrap();
+    assert_eq!(
+        (report.mismatched, report.map_differences),
+        (0, Some(Vec::new()))
+    );
+}

@@ -39,6 +39,15 @@ enum Device {
     All(ArrivalOrder),
 }
 
+impl Device {
+    fn process(&mut self, batch: &mut Batch) {
+        match self {
+            Device::Queue(queue) => queue.process(batch),
+            Device::All(all) => all.process(batch),
+        }
+    }
+}
+
 /// One queue, or all of them in arrival order, with all that processes its frames.
 struct Lane {
     device: Device,
@@ -64,10 +73,7 @@ impl Lane {
             return;
         }
         let watch = Stopwatch::start();
-        match &mut self.device {
-            Device::Queue(queue) => queue.process(&mut self.nic),
-            Device::All(all) => all.process(&mut self.nic),
-        }
+        self.device.process(&mut self.nic);
         self.nic_time += watch.elapsed();
         if let Some(runner) = &mut self.runner {
             let watch = Stopwatch::start();
@@ -97,10 +103,7 @@ impl Lane {
         rayon::join(
             || {
                 let watch = Stopwatch::start();
-                match device {
-                    Device::Queue(queue) => queue.process(nic),
-                    Device::All(all) => all.process(nic),
-                }
+                device.process(nic);
                 *nic_time += watch.elapsed();
             },
             || {

@@ -2,7 +2,7 @@
 
 use bpf::map::{Errno, Map, MapSet};
 
-use super::Testbed;
+use super::{ReferenceChoice, Testbed};
 use crate::error::Error;
 use crate::seeds::Seeds;
 
@@ -17,19 +17,30 @@ impl Testbed {
         self.running.as_ref()?.reference.as_ref().map(|r| r.maps())
     }
 
-    /// Applies a change to the maps of both sides: an update, a deletion, seeds.
-    ///
-    /// # Errors
-    /// The first error of `change`.
-    pub fn change_maps<E>(
-        &mut self,
-        mut change: impl FnMut(&MapSet) -> Result<(), E>,
-    ) -> Result<(), E> {
-        if let Some(running) = &self.running {
-            change(running.nic.maps())?;
-            if let Some(reference) = &running.reference {
-                change(reference.maps())?;
-            }
+    /// Applies a change to the maps of both sides.
+    fn change_maps(
+        &self,
+        mut change: impl FnMut(&MapSet) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Some(running) = &self.running else {
+            return Ok(());
+        };
+        self.can_change()?;
+        change(running.nic.maps())?;
+        match &running.reference {
+            Some(reference) => change(reference.maps()),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether maps can be changed from outside: the kernel has maps of its own, which are
+    /// seeded once.
+    pub(super) fn can_change(&self) -> Result<(), Error> {
+        if self.settings.reference == ReferenceChoice::Kernel {
+            return Err(Error::usage(
+                "maps cannot be changed during a run with the kernel as reference",
+            )
+            .help("seed them before the first packet, or choose --reference interp"));
         }
         Ok(())
     }
@@ -100,15 +111,8 @@ impl Testbed {
     /// # Errors
     /// If they do not fit the maps; the error names file, map and entry.
     pub fn apply(&mut self, seeds: &Seeds) -> Result<(), Error> {
-        let Some(running) = &self.running else {
-            return Ok(());
-        };
         let id = |name: &str| self.program_id(name);
-        seeds.apply(running.nic.maps(), &id)?;
-        if let Some(reference) = &running.reference {
-            seeds.apply(reference.maps(), &id)?;
-        }
-        Ok(())
+        self.change_maps(|maps| seeds.apply(maps, &id))
     }
 
     /// The id that a prog_array slot holds for a program of this name.

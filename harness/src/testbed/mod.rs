@@ -207,11 +207,13 @@ impl Testbed {
     }
 
     /// Puts another program in place of the running one. Maps of the same name and definition
-    /// keep their contents, on both sides.
+    /// keep their contents, on both sides; global data and maps of programs or maps are those of
+    /// the new object.
     ///
     /// # Errors
     /// As [`Testbed::load`].
     pub fn replace(&mut self, set: &ProgramSet, entry: &str) -> Result<&Decision, Error> {
+        self.can_change()?;
         let before = self.running.take();
         self.load(set, entry)?;
         if let (Some(before), Some(now)) = (before, &self.running) {
@@ -366,8 +368,6 @@ impl Testbed {
             behaviour.push(difference.finding());
         }
         decision = decision.and(behaviour);
-        let ran = self.running.as_ref();
-        let _ = ran.map(|r| (&r.programs, &r.hook));
         Ok(Report {
             program: self
                 .assessments

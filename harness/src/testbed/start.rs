@@ -32,7 +32,6 @@ const LEAST_HEADROOM: usize = 64;
 
 /// A program that runs.
 pub(super) struct Running {
-    pub(super) programs: Vec<Arc<Verified>>,
     pub(super) maps: Arc<[MapDef]>,
     pub(super) nic: Nic,
     pub(super) reference: Option<Box<dyn Reference>>,
@@ -44,7 +43,6 @@ pub(super) struct Running {
     /// Why there is no second opinion, where one was to be had.
     pub(super) second_not: Option<String>,
     pub(super) reasons: Vec<OrderReason>,
-    pub(super) hook: Hook,
 }
 
 impl Testbed {
@@ -73,12 +71,11 @@ impl Testbed {
         }
         self.fill(nic.maps(), seeds).map_err(StartError::Stop)?;
         let reference = self.reference(programs, seeds)?;
-        let verified: Vec<Arc<Verified>> = self
+        let verified = self
             .assessments
             .iter()
-            .filter_map(|a| a.verified.clone())
-            .collect();
-        let facts: Vec<&Verified> = verified.iter().map(Arc::as_ref).collect();
+            .filter_map(|a| a.verified.as_deref());
+        let facts: Vec<&Verified> = verified.collect();
         let reasons = order::reasons(&facts);
         let opinion = self.opinion(programs, &facts, reference.as_deref());
         let watches = match opinion {
@@ -113,9 +110,9 @@ impl Testbed {
         // With few threads arrival order is the faster way to the same answer.
         let few = threads(self.settings.threads) < FEWEST_THREADS;
         let lanes = if order == Order::Arrival || (watches.is_some() && few) {
-            Lanes::arrival(arrival()?, runner(), hook.clone(), room, pool)
+            Lanes::arrival(arrival()?, runner(), hook, room, pool)
         } else {
-            let lanes = Lanes::per_queue(nic.queues(first), &runner, hook.clone(), room, pool);
+            let lanes = Lanes::per_queue(nic.queues(first), &runner, hook, room, pool);
             match &watches {
                 None => lanes,
                 Some(watches) => {
@@ -135,7 +132,6 @@ impl Testbed {
             _ => Untold::default(),
         };
         Ok(Running {
-            programs: verified,
             maps: Arc::clone(&entry.maps),
             nic,
             reference,
@@ -144,7 +140,6 @@ impl Testbed {
             watched: watches.is_some(),
             second_not,
             reasons,
-            hook,
         })
     }
 
@@ -234,18 +229,14 @@ impl Testbed {
             (Ok(_), None) => return Ok((lanes, None)),
             (Err(why), _) => return Ok((lanes, why)),
         };
-        let mut why_not = None;
         let lanes = lanes.with_second(|| {
             let setup = self.setup(programs, seeds)?;
             let maps = setup.maps.clone();
-            let rbpf = Rbpf::new(setup).map_err(|e| {
-                why_not = Some(e.to_string());
-                StartError::Stop(unsupported(&e))
-            })?;
+            let rbpf = Rbpf::new(setup).map_err(|e| StartError::Stop(unsupported(&e)))?;
             let follows = writes.then(|| reference.maps().clone());
             Ok::<_, StartError>(Second::new(rbpf.runner(), maps, follows))
         })?;
-        Ok((lanes, why_not))
+        Ok((lanes, None))
     }
 
     /// What a reference is built from, with the maps filled.
@@ -332,7 +323,9 @@ pub(super) fn together(
     Ok(programs)
 }
 
-/// Copies the contents of maps that both programs define alike.
+/// Copies the contents of maps that both programs define alike. What the object itself fills
+/// stays as it fills it: global data, whose values the new program was verified with, and slots
+/// that hold numbers of programs or maps.
 pub(super) fn carry_over(old_defs: &[MapDef], old: &MapSet, new_defs: &[MapDef], new: &MapSet) {
     for (id, def) in new_defs.iter().enumerate() {
         let Some(from) = old_defs.iter().position(|d| {
@@ -345,11 +338,15 @@ pub(super) fn carry_over(old_defs: &[MapDef], old: &MapSet, new_defs: &[MapDef],
         }) else {
             continue;
         };
-        if def.kind == MapType::ProgArray {
+        let own = matches!(
+            def.kind,
+            MapType::ProgArray | MapType::ArrayOfMaps | MapType::HashOfMaps
+        );
+        if own || def.data.is_some() {
             continue;
         }
         if let (Some(from), Some(to)) = (old.get(from), new.get(id)) {
-            let _ = to.memory().copy_from(from.memory());
+            to.copy_from(from);
         }
     }
 }
