@@ -215,17 +215,6 @@ pub enum TrapCause {
         /// The limit in instructions.
         limit: u64,
     },
-    /// The device stops on this (hBPF: division by zero).
-    #[error("the device halts on a division by zero")]
-    DivisionByZero,
-    /// A memory access the CPU or device reported (signal in native code).
-    #[error("the code faulted (signal {signal}) at address {address:#x}")]
-    Fault {
-        /// Signal number.
-        signal: i32,
-        /// Faulting address.
-        address: u64,
-    },
     /// The kernel did not run the program on this frame.
     #[error("the kernel did not run the program (errno {errno})")]
     NotRun {
@@ -407,6 +396,15 @@ impl Batch {
         &self.memory[start + frame.data as usize..start + frame.end as usize]
     }
 
+    /// Why the engine stopped the program on frame `index`, if it did.
+    fn trap(&self, index: usize) -> Option<&Trap> {
+        let at = self
+            .traps
+            .binary_search_by_key(&index, |(frame, _)| *frame)
+            .ok()?;
+        Some(&self.traps[at].1)
+    }
+
     /// What became of frame `index` under a program of `hook`.
     ///
     /// # Panics
@@ -426,11 +424,11 @@ impl Batch {
             frame: self.bytes(index),
             meta: &self.memory[start + frame.meta as usize..start + frame.data as usize],
             redirect: frame.redirect.filter(|_| redirects),
-            trap: self
-                .traps
-                .iter()
-                .find(|(i, _)| *i == index)
-                .map(|(_, trap)| trap),
+            trap: if frame.trapped {
+                self.trap(index)
+            } else {
+                None
+            },
             cost: frame.cost,
         }
     }
