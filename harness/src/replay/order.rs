@@ -221,10 +221,22 @@ fn note_helper(
     // A pointer argument may lead into a value of some map.
     let args = bpf::helper::prototype(id).map_or([Arg::UninitMem; 5], |p| p.args);
     for (arg, register) in args.iter().zip(&facts.registers[1..]) {
-        let writes = match arg {
-            Arg::UninitMem | Arg::UninitMapValue | Arg::FixedMem(_) => true,
-            Arg::Mem | Arg::MemOrNull | Arg::MapKey | Arg::MapValue => false,
-            _ => continue,
+        let (reads, writes) = match arg {
+            Arg::Mem | Arg::MemOrNull | Arg::MapKey | Arg::MapValue | Arg::StackOrNull => {
+                (true, false)
+            }
+            Arg::UninitMem | Arg::UninitMapValue => (false, true),
+            Arg::MemRw | Arg::FixedMem(_) | Arg::SpinLock => (true, true),
+            Arg::None
+            | Arg::Ctx
+            | Arg::ConstMap
+            | Arg::Size
+            | Arg::SizeOrZero
+            | Arg::Anything
+            | Arg::ConstAllocSize
+            | Arg::RingbufRecord
+            | Arg::Function
+            | Arg::ConstStr => continue,
         };
         let into = match register.kind {
             RegKind::MapValue { map, .. } => map,
@@ -232,7 +244,12 @@ fn note_helper(
             _ => continue,
         };
         each(into, &mut |u| {
-            if writes { &mut u.store } else { &mut u.load }.get_or_insert(pc);
+            if reads {
+                u.load.get_or_insert(pc);
+            }
+            if writes {
+                u.store.get_or_insert(pc);
+            }
         });
     }
 }
@@ -321,5 +338,36 @@ mod tests {
             (by_cpu[0].pc, by_cpu[0].what),
             (6, "lookup of another CPU's value")
         );
+    }
+
+    #[test]
+    fn a_helper_that_writes_into_a_value_is_a_store() {
+        let text = "
+            .map params type=array key=4 value=64 entries=1
+            r6 = r1
+            *(u32 *)(r10 - 4) = 0
+            r1 = map[params] ll
+            r2 = r10
+            r2 += -4
+            call bpf_map_lookup_elem
+            if r0 == 0 goto out
+            r1 = r6
+            r2 = r0
+            r3 = 64
+            r4 = 0
+            call bpf_fib_lookup
+            out:
+            r0 = 2
+            exit
+        ";
+        let set = load("case.bpf", text.as_bytes(), &LoadOptions::default()).unwrap();
+        let program = Arc::new(set.programs[0].clone());
+        let verified = crate::pipeline::verify(&program).unwrap();
+        let reasons = reasons(&[&verified]);
+        let found: Vec<_> = reasons
+            .iter()
+            .map(|r| (r.map.as_str(), r.pc, r.what))
+            .collect();
+        assert_eq!(found, [("params", 12, "store to a value")]);
     }
 }
