@@ -36,15 +36,21 @@ pub enum XdpAttach {
     Cpumap,
 }
 
-/// How a tc program is attached.
+/// How a tc program is attached. All of them see the same context and helpers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TcAttach {
     /// As a classifier whose return code is a verdict (direct action).
     Classifier,
-    /// As an action.
+    /// As an action (`BPF_PROG_TYPE_SCHED_ACT`).
     Action,
-    /// By a tcx or netkit link.
-    Tcx,
+    /// By a tcx link, where packets come in.
+    TcxIngress,
+    /// By a tcx link, where packets go out.
+    TcxEgress,
+    /// By a netkit link, on the primary device.
+    NetkitPrimary,
+    /// By a netkit link, on the peer device.
+    NetkitPeer,
 }
 
 impl Hook {

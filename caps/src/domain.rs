@@ -68,44 +68,6 @@ pub const MAP_FLAGS: &[(&str, u32)] = &[
     ("BPF_F_INNER_MAP", 1 << 12),
 ];
 
-/// Fields of `struct __sk_buff` (linux/bpf.h), in order.
-const TC_FIELDS: &[&str] = &[
-    "len",
-    "pkt_type",
-    "mark",
-    "queue_mapping",
-    "protocol",
-    "vlan_present",
-    "vlan_tci",
-    "vlan_proto",
-    "priority",
-    "ingress_ifindex",
-    "ifindex",
-    "tc_index",
-    "cb",
-    "hash",
-    "tc_classid",
-    "data",
-    "data_end",
-    "napi_id",
-    "family",
-    "remote_ip4",
-    "local_ip4",
-    "remote_ip6",
-    "local_ip6",
-    "remote_port",
-    "local_port",
-    "data_meta",
-    "flow_keys",
-    "tstamp",
-    "wire_len",
-    "gso_segs",
-    "sk",
-    "gso_size",
-    "tstamp_type",
-    "hwtstamp",
-];
-
 /// Regions an argument or an atomic can lie in.
 const REGIONS: &[&str] = &["stack", "packet", "packet_meta", "map_value", "memory"];
 
@@ -125,7 +87,7 @@ impl Domain {
             Domain::MapFlags => MAP_FLAGS.iter().map(|f| f.0).collect(),
             Domain::Helpers => (1..).map_while(bpf::helper::name).collect(),
             Domain::XdpFields => bpf::context::XDP_MD.iter().map(|f| f.name).collect(),
-            Domain::TcFields => TC_FIELDS.to_vec(),
+            Domain::TcFields => bpf::context::SK_BUFF.iter().map(|f| f.name).collect(),
             Domain::Regions => REGIONS.to_vec(),
         }
     }

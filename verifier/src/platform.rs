@@ -141,12 +141,7 @@ impl<'a> Platform<'a> {
 
     /// What a load from the context gives, or `None` if it is not allowed.
     pub(crate) fn context_load(&self, offset: i64, size: u8, signed: bool) -> Option<Value> {
-        let hook = &self.program.hook;
-        let field = context::field_at(hook, offset)?;
-        let whole = offset == i64::from(field.offset) && size == field.size;
-        if !context::readable(hook, field) || !whole {
-            return None;
-        }
+        let field = context::load(&self.program.hook, offset, size)?;
         match field.kind {
             FieldKind::Scalar => Some(Value::scalar(
                 Range::UNKNOWN.zero_extend(8 * u32::from(size)),
@@ -155,18 +150,14 @@ impl<'a> Platform<'a> {
             FieldKind::Data => Some(Value::pointer(Kind::Packet)),
             FieldKind::DataEnd => Some(Value::pointer(Kind::PacketEnd)),
             FieldKind::DataMeta => Some(Value::pointer(Kind::PacketMeta)),
+            // Not followed yet.
+            FieldKind::Socket => None,
         }
     }
 
     /// Whether a store to the context is allowed.
     pub(crate) fn context_store(&self, offset: i64, size: u8) -> bool {
-        let field = context::field_at(&self.program.hook, offset);
-        field.is_some_and(|f| {
-            self.device_bound
-                && f.writable_on_device
-                && offset == i64::from(f.offset)
-                && size == f.size
-        })
+        context::store(&self.program.hook, offset, size, self.device_bound).is_some()
     }
 }
 

@@ -31,7 +31,7 @@ const fn tc(attach: TcAttach) -> Hook {
 }
 
 /// Whole names and, followed by `/`, first parts of names.
-const PACKET: [(&str, Hook); 34] = [
+const PACKET: [(&str, Hook); 38] = [
     ("xdp.frags/devmap", xdp(XdpAttach::Devmap, true)),
     ("xdp/devmap", xdp(XdpAttach::Devmap, false)),
     ("xdp_devmap", xdp(XdpAttach::Devmap, false)),
@@ -41,8 +41,12 @@ const PACKET: [(&str, Hook); 34] = [
     ("xdp.frags", xdp(XdpAttach::Device, true)),
     ("xdp", Hook::XDP),
     ("prog", Hook::XDP),
-    ("tcx", tc(TcAttach::Tcx)),
-    ("netkit", tc(TcAttach::Tcx)),
+    ("tcx/egress", tc(TcAttach::TcxEgress)),
+    ("tcx", tc(TcAttach::TcxIngress)),
+    ("tc/ingress", tc(TcAttach::TcxIngress)),
+    ("tc/egress", tc(TcAttach::TcxEgress)),
+    ("netkit/peer", tc(TcAttach::NetkitPeer)),
+    ("netkit", tc(TcAttach::NetkitPrimary)),
     ("action", tc(TcAttach::Action)),
     ("act", tc(TcAttach::Action)),
     ("tc", Hook::TC),
@@ -212,7 +216,6 @@ mod tests {
         }
         for name in [
             "tc",
-            "tc/ingress",
             "classifier",
             "classifier/x",
             "cls_main",
@@ -229,9 +232,14 @@ mod tests {
             hint("xdp.frags"),
             Hint::Packet(xdp(XdpAttach::Device, true))
         );
-        assert_eq!(hint("tcx/egress"), Hint::Packet(tc(TcAttach::Tcx)));
-        assert_eq!(hint("netkit/peer"), Hint::Packet(tc(TcAttach::Tcx)));
-        assert_eq!(hint("action"), Hint::Packet(tc(TcAttach::Action)));
+        for (name, attach) in [
+            ("tcx/egress", TcAttach::TcxEgress),
+            ("tc/ingress", TcAttach::TcxIngress),
+            ("netkit/peer", TcAttach::NetkitPeer),
+            ("action", TcAttach::Action),
+        ] {
+            assert_eq!(hint(name), Hint::Packet(tc(attach)), "{name}");
+        }
         assert_eq!(hint("2/7"), Hint::TailCall { id: 2, slot: 7 });
         assert_eq!(hint("0xff/0"), Hint::TailCall { id: 255, slot: 0 });
     }

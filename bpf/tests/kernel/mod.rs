@@ -253,6 +253,19 @@ impl KernelProgram {
         slots: &[u64],
         licence: &std::ffi::CStr,
     ) -> Result<KernelProgram, (i64, String)> {
+        KernelProgram::load_attached(kind, 0, slots, licence)
+    }
+
+    /// The same with an expected attach type.
+    ///
+    /// # Errors
+    /// The error number and the verifier's log.
+    pub fn load_attached(
+        kind: u32,
+        attach: u32,
+        slots: &[u64],
+        licence: &std::ffi::CStr,
+    ) -> Result<KernelProgram, (i64, String)> {
         let mut log = vec![0u8; 1 << 16];
         let mut attr = Attr::new()
             .u32(0, kind)
@@ -261,7 +274,8 @@ impl KernelProgram {
             .u64(16, licence.as_ptr() as u64)
             .u32(24, 1)
             .u32(28, log.len() as u32)
-            .u64(32, log.as_mut_ptr() as u64);
+            .u64(32, log.as_mut_ptr() as u64)
+            .u32(68, attach);
         match bpf(PROG_LOAD, &mut attr) {
             Ok(fd) => Ok(KernelProgram { fd: own(fd) }),
             Err(errno) => {

@@ -196,21 +196,15 @@ impl Packet<'_> {
 
     /// Loads a context field.
     fn load_context(&self, offset: u32, size: usize) -> Option<u64> {
-        let hook = &self.shared.hook;
-        let field = context::field_at(hook, i64::from(offset))?;
-        if offset != u32::from(field.offset)
-            || size != usize::from(field.size)
-            || !context::readable(hook, field)
-        {
-            return None;
-        }
+        let width = u8::try_from(size).ok()?;
+        let field = context::load(&self.shared.hook, i64::from(offset), width)?;
         Some(match (field.kind, field.name) {
             (FieldKind::Data, _) => space::address(PACKET, self.data),
             (FieldKind::DataEnd, _) => space::address(PACKET, self.end),
             (FieldKind::DataMeta, _) => space::address(PACKET, self.meta),
             (FieldKind::Scalar, "ingress_ifindex") => u64::from(self.port),
             (FieldKind::Scalar, "rx_queue_index") => u64::from(self.queue),
-            (FieldKind::Scalar, _) => 0,
+            (FieldKind::Scalar | FieldKind::Socket, _) => 0,
         })
     }
 

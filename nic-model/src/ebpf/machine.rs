@@ -102,11 +102,13 @@ impl Run<'_> {
     }
 
     fn load_ctx(&self, offset: u32, size: usize) -> Option<u64> {
-        let field = context::field_at(&self.program.hook, i64::from(offset))?;
+        let width = u8::try_from(size).ok()?;
+        let field = context::load(&self.program.hook, i64::from(offset), width)?;
         let whole = match field.kind {
             FieldKind::Data => address::at(PACKET, self.frame.data),
             FieldKind::DataEnd => address::at(PACKET, self.frame.end),
             FieldKind::DataMeta => address::at(PACKET, self.frame.meta),
+            FieldKind::Socket => 0,
             FieldKind::Scalar => {
                 let value = match field.name {
                     "ingress_ifindex" => self.frame.port,
@@ -114,9 +116,6 @@ impl Run<'_> {
                     _ => 0,
                 };
                 let first = offset - u32::from(field.offset);
-                if first as usize + size > usize::from(field.size) {
-                    return None;
-                }
                 let shifted = u64::from(value) >> (8 * first);
                 return Some(if size == 4 {
                     shifted
@@ -125,7 +124,7 @@ impl Run<'_> {
                 });
             }
         };
-        (size == 4 && offset == u32::from(field.offset)).then_some(whole)
+        Some(whole)
     }
 
     /// Loads 1, 2, 4 or 8 bytes, zero-extended; a pointer field of the context gives the whole
@@ -173,11 +172,9 @@ impl Run<'_> {
             CTX => {
                 // Writing rx_queue_index chooses the queue of the host; nothing else is writable.
                 let offset = offset.wrapping_sub(address::BASE);
-                let field = context::field_at(&self.program.hook, i64::from(offset));
-                match field {
-                    Some(f) if f.writable_on_device && size == 4 => Ok(()),
-                    _ => Err(outside),
-                }
+                context::store(&self.program.hook, i64::from(offset), size as u8, true)
+                    .map(|_| ())
+                    .ok_or(outside)
             }
             PACKET => {
                 self.cost.packet_accesses += 1;
