@@ -5,6 +5,7 @@ use std::sync::Arc;
 use isa::ebpf::Insn;
 
 use crate::Hook;
+use crate::btf::TypeId;
 use crate::finding::Finding;
 use crate::map::MapDef;
 
@@ -70,6 +71,11 @@ pub struct Program {
     pub license: Option<String>,
     /// Where each instruction came from.
     pub source: Source,
+    /// The object's type information as libbpf hands it to the kernel: the bytes of a `.BTF`
+    /// section whose type ids are the object's own, with the places of variables filled in,
+    /// hidden functions static, and what the kernel does not take blanked. `None` where the
+    /// object has none.
+    pub btf: Option<Arc<[u8]>>,
 }
 
 impl Program {
@@ -110,6 +116,8 @@ pub struct Subprogram {
     pub end: usize,
     /// Whether the symbol is global (verified on its own by its BTF signature).
     pub global: bool,
+    /// Its type (`BTF_KIND_FUNC`) in [`Program::btf`]; 0 where none is known.
+    pub btf_type: TypeId,
 }
 
 /// A global variable in .rodata, .data or .bss.

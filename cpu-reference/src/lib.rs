@@ -20,7 +20,7 @@ use bpf::run::{Batch, Environment};
 use bpf::{Finding, Program};
 
 pub use interp::Interp;
-pub use kernel::Kernel;
+pub use kernel::{Judgement, Kernel, judge, log_from_the_start};
 pub use rbpf::Rbpf;
 
 /// What a reference is built from: the programs of one object that run together, and their maps.

@@ -46,10 +46,12 @@ fn program(hook: Hook, text: &str) -> Program {
             start: 0,
             end,
             global: false,
+            btf_type: 0,
         }],
         globals: Arc::default(),
         license: None,
         source: Source::default(),
+        btf: None,
     }
 }
 

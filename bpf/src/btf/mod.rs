@@ -11,9 +11,11 @@
 
 pub mod core;
 pub mod ext;
+mod kernel;
 mod layout;
 mod types;
 
+pub(crate) use kernel::Change;
 pub use types::{Enumerator, Kind, Linkage, Member, Members, Parameter, Type, Values, VarSecInfo};
 
 use std::collections::BTreeMap;

@@ -297,6 +297,13 @@ pub(super) fn extra_length(record: &[u8]) -> Option<usize> {
     })
 }
 
+/// The 32-bit words that follow the 12 bytes of the record that starts here, by `word` of their
+/// byte offset.
+pub(super) fn map_extra(record: &[u8], word: impl FnMut(usize) -> u32) -> Vec<u32> {
+    let bytes = extra_length(record).unwrap_or(0);
+    (0..bytes).step_by(4).map(word).collect()
+}
+
 /// The type whose record starts here.
 pub(super) fn decode<'d>(record: &'d [u8], strings: &'d [u8]) -> Option<Type<'d>> {
     let flag = u32_at(record, 4) >> 31 != 0;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Layout;
+use crate::btf::TypeId;
 
 /// A map as an object declares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,10 @@ pub struct MapDef {
     pub key_layout: Option<Arc<Layout>>,
     /// What a value's bytes mean, where BTF tells.
     pub value_layout: Option<Arc<Layout>>,
+    /// Type of a key in [`crate::Program::btf`]; 0 where none is known.
+    pub key_type: TypeId,
+    /// Type of a value there; 0 where none is known.
+    pub value_type: TypeId,
     /// Number of elements; bytes of data for a ring buffer.
     pub max_entries: u32,
     /// `BPF_F_*` creation flags.
@@ -44,6 +49,8 @@ impl MapDef {
             value_size: 0,
             key_layout: None,
             value_layout: None,
+            key_type: 0,
+            value_type: 0,
             max_entries: 0,
             flags: 0,
             data: None,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::elf::{Binding, Elf, SectionKind, SymbolKind};
 use super::error::{ObjectError, SectionProblem};
+use crate::btf::TypeId;
 
 /// Bytes of one instruction slot.
 pub(super) const SLOT: u64 = 8;
@@ -20,6 +21,8 @@ pub(super) struct Function {
     pub(super) end: u64,
     /// Whether the symbol is visible outside the object.
     pub(super) global: bool,
+    /// Its type in the object's BTF; 0 where none is known.
+    pub(super) ty: TypeId,
 }
 
 /// All functions of an object, by section and place.
@@ -59,6 +62,7 @@ impl Functions {
                     start: s.value,
                     end: s.value.saturating_add(s.size),
                     global: s.binding != Binding::Local && !s.hidden,
+                    ty: 0,
                 })
                 .collect();
             if found.is_empty() {
@@ -73,6 +77,7 @@ impl Functions {
                     start: 0,
                     end: size,
                     global: true,
+                    ty: 0,
                 });
             }
             // Of several symbols for the same place the global one speaks.
@@ -122,6 +127,14 @@ impl Functions {
             }
         }
         Ok(functions)
+    }
+
+    /// Notes the type of the function that starts at this byte of a section, if there is one.
+    pub(super) fn set_type(&mut self, section: usize, offset: u64, ty: TypeId) {
+        let function = self.at(section, offset);
+        if let Some(function) = function.and_then(|index| self.all.get_mut(index)) {
+            function.ty = ty;
+        }
     }
 
     /// The function that starts at this byte of a section.

@@ -194,6 +194,7 @@ impl Linker<'_, '_> {
             start: base,
             end: work.slots.len(),
             global: function.global,
+            btf_type: function.ty,
         });
         Ok(Visit {
             function: index,

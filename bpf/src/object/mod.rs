@@ -44,6 +44,7 @@ mod program;
 mod raw;
 mod section;
 mod text;
+mod types;
 mod usage;
 
 pub use error::{GlobalProblem, MapProblem, ObjectError, SectionProblem};

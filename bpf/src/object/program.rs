@@ -14,7 +14,7 @@ use super::link::{Linked, Linker};
 use super::maps::{self, Maps};
 use super::notes::{self, Notes};
 use super::section::{Hint, hint};
-use super::{LoadOptions, core_relocations};
+use super::{LoadOptions, core_relocations, types};
 use crate::Hook;
 use crate::btf::ext::{Ext, LineRecord};
 use crate::btf::{Btf, Kind, TypeId};
@@ -49,7 +49,8 @@ pub(super) fn load_elf(
         }
         _ => Ext::default(),
     };
-    let functions = Functions::find(object, &elf)?;
+    let mut functions = Functions::find(object, &elf)?;
+    types::of_functions(&elf, &ext.functions, &mut functions);
     if functions.all.is_empty() {
         return Err(ObjectError::NoProgram {
             object: object.to_owned(),
@@ -67,6 +68,9 @@ pub(super) fn load_elf(
     }
     variables.apply(object, btf.as_ref(), &mut maps.defs, &options.globals)?;
     maps::finish(object, &mut maps.defs, options)?;
+    let for_kernel: Option<Arc<[u8]>> = btf
+        .as_ref()
+        .map(|btf| types::for_kernel(&elf, btf, &functions, &mut maps.defs).into());
 
     let mut code: BTreeMap<usize, Vec<u8>> = elf
         .sections
@@ -159,6 +163,7 @@ pub(super) fn load_elf(
                     globals: Arc::clone(&globals),
                     license: license.clone(),
                     source: linked.source,
+                    btf: for_kernel.clone(),
                 });
             }
             Err(finding) => set.refused.push(Refused {

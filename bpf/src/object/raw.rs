@@ -102,6 +102,7 @@ fn build(
         globals: Arc::from([]),
         license: Some("GPL".to_owned()),
         source: Source::default(),
+        btf: None,
     };
     Ok(ProgramSet {
         object: object.to_owned(),
@@ -174,6 +175,7 @@ pub(super) fn subprograms(entry: &str, insns: &[Insn]) -> Vec<Subprogram> {
             start,
             end,
             global: false,
+            btf_type: 0,
         })
         .collect()
 }

@@ -141,6 +141,7 @@ pub(super) fn load(
                 globals: Arc::from([]),
                 license: assembly.license.clone().or_else(|| Some("GPL".to_owned())),
                 source: linked.source,
+                btf: None,
             }),
             Err(finding) => set.refused.push(Refused {
                 name: function.name.clone(),
@@ -386,6 +387,7 @@ impl Linker<'_> {
             start: base,
             end: linked.insns.len(),
             global: function.global && base != 0,
+            btf_type: 0,
         });
         base
     }

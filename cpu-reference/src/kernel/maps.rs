@@ -51,6 +51,37 @@ fn possible_cpus() -> io::Result<usize> {
 }
 
 fn create_sized(def: &MapDef, inner: Option<&OwnedFd>) -> io::Result<OwnedFd> {
+    sys::bpf(Command::MapCreate, &mut creation(def, inner)).map(sys::owned)
+}
+
+/// Creates one map to verify against: with the types of key and value where the kernel takes
+/// them, and global data seeded and, if read-only, frozen.
+pub(super) fn create_alone(def: &MapDef, types: Option<&OwnedFd>) -> io::Result<OwnedFd> {
+    let inner = def.inner.as_deref();
+    let inner = inner.map(|inner| create_alone(inner, types)).transpose()?;
+    let plain = creation(def, inner.as_ref());
+    let fd = match types {
+        // As libbpf does: again without types where the kernel refuses them.
+        Some(types) if def.value_type != 0 => {
+            let key = if def.data.is_some() { 0 } else { def.key_type };
+            let attr = plain.fd(48, types).u32(52, key).u32(56, def.value_type);
+            sys::bpf(Command::MapCreate, &mut attr.clone())
+                .or_else(|_refused| sys::bpf(Command::MapCreate, &mut plain.clone()))?
+        }
+        _ => sys::bpf(Command::MapCreate, &mut plain.clone())?,
+    };
+    let fd = sys::owned(fd);
+    if let Some(initial) = &def.initial {
+        let mut attr = Attr::new().fd(0, &fd).input(8, &[0; 4]).input(16, initial);
+        sys::bpf(Command::MapUpdate, &mut attr)?;
+    }
+    if def.data == Some(DataSection::Rodata) {
+        sys::bpf(Command::MapFreeze, &mut Attr::new().fd(0, &fd))?;
+    }
+    Ok(fd)
+}
+
+fn creation(def: &MapDef, inner: Option<&OwnedFd>) -> Attr {
     let mut flags = def.flags;
     if def.data == Some(DataSection::Rodata) {
         flags |= F_RDONLY_PROG;
@@ -64,7 +95,7 @@ fn create_sized(def: &MapDef, inner: Option<&OwnedFd>) -> io::Result<OwnedFd> {
     if let Some(inner) = inner {
         attr = attr.fd(20, inner);
     }
-    sys::bpf(Command::MapCreate, &mut attr).map(sys::owned)
+    attr
 }
 
 fn create(def: &MapDef, inner: Option<&OwnedFd>) -> io::Result<KernelMap> {

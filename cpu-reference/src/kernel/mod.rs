@@ -5,12 +5,14 @@
 //! the CPU that is the packet's queue. What it cannot control: time and random numbers are the
 //! machine's, and a frame's receive queue is always 0 (`lo` has no other).
 //!
-//! [`worker`] loads programs (with [`btf`]'s description of their functions) and runs packets,
-//! [`maps`] keeps the maps, [`port`] makes the interfaces that redirects name, [`channel`] reads
+//! [`load`] loads programs (where the object has no types, with [`btf`]'s description of their
+//! functions), [`judge`] asks for a verdict only, [`worker`] runs packets, [`maps`] keeps the maps, [`port`] makes the interfaces that redirects name, [`channel`] reads
 //! events, [`sys`] holds the system calls.
 
 mod btf;
 mod channel;
+mod judge;
+mod load;
 mod maps;
 mod port;
 mod sys;
@@ -24,6 +26,8 @@ use bpf::hook::XdpAttach;
 use bpf::map::MapSet;
 use bpf::run::Batch;
 use bpf::{Finding, Hook, Stage};
+
+pub use judge::{Judgement, judge, log_from_the_start};
 
 use crate::{Reference, Runner, Setup, Unsupported};
 
@@ -59,8 +63,8 @@ enum KernelError {
         error: io::Error,
         log: String,
     },
-    #[error("program {name} has no encoding: {reason}")]
-    Encoding { name: String, reason: String },
+    #[error("program {name} cannot be loaded: {reason}")]
+    NotLoadable { name: String, reason: String },
 }
 
 impl From<KernelError> for Unsupported {

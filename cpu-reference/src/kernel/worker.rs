@@ -3,14 +3,12 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use bpf::hook::XdpAttach;
+use bpf::Program;
 use bpf::map::MapSet;
 use bpf::run::{Batch, Event, Frame, Trap, TrapCause};
-use bpf::{Hook, Program};
-use isa::ebpf::{Insn, Wide, encode};
 
 use super::KernelError;
-use super::btf;
+use super::load::{self, Loadable};
 use super::maps::KernelMaps;
 use super::port;
 use super::sys::{self, Attr, Command};
@@ -20,10 +18,6 @@ use crate::Setup;
 const MAX_FRAME: usize = 1 << 17;
 /// `struct xdp_md`, bytes.
 const XDP_MD: usize = 24;
-/// `BPF_PROG_TYPE_XDP`.
-const PROG_TYPE_XDP: u32 = 6;
-/// `BPF_F_XDP_HAS_FRAGS`.
-const F_XDP_HAS_FRAGS: u32 = 1 << 5;
 /// Bytes for the verifier's log.
 const LOG_BYTES: usize = 1 << 20;
 
@@ -159,76 +153,22 @@ fn place(batch: &mut Batch, index: usize, bytes: &[u8], meta_len: u32) {
 
 /// Loads one program.
 fn load(program: &Program, maps: &KernelMaps) -> Result<OwnedFd, KernelError> {
-    let no_encoding = |reason: &str| KernelError::Encoding {
-        name: program.name.clone(),
-        reason: reason.into(),
-    };
-    let mut insns = program.insns.to_vec();
-    for insn in &mut insns {
-        if let Insn::LoadWide { value, .. } = insn {
-            let fd = |map: u32| {
-                let fd = maps.fd(map as usize).map(std::os::fd::AsRawFd::as_raw_fd);
-                fd.ok_or_else(|| no_encoding("it names a map that there is not"))
-            };
-            *value = match *value {
-                Wide::Map(map) => Wide::MapFd(fd(map)?),
-                Wide::MapValue { map, offset } => Wide::MapFdValue {
-                    fd: fd(map)?,
-                    offset,
-                },
-                other => other,
-            };
+    let loadable = Loadable::new(program, None, |map| maps.fd(map)).map_err(|error| {
+        KernelError::NotLoadable {
+            name: program.name.clone(),
+            reason: error.to_string(),
         }
-    }
-    let code = encode(&insns).map_err(|error| no_encoding(&error.to_string()))?;
-    let mut license = program.license.clone().unwrap_or_default().into_bytes();
-    license.push(0);
-    let (attach, flags) = match program.hook {
-        // `enum bpf_attach_type`.
-        Hook::Xdp { attach, frags } => (
-            match attach {
-                XdpAttach::Devmap => 33,
-                XdpAttach::Cpumap => 35,
-                XdpAttach::Device => 37,
-            },
-            if frags { F_XDP_HAS_FRAGS } else { 0 },
-        ),
-        Hook::Tc { .. } | Hook::Raw { .. } => (0, 0),
-    };
-    let mut attr = Attr::new()
-        .u32(0, PROG_TYPE_XDP)
-        .u32(4, (code.len() / 8) as u32)
-        .input(8, &code)
-        .input(16, &license)
-        .u32(44, flags)
-        .u32(68, attach);
-    let (btf, functions) = btf::functions(program);
-    let btf_fd;
-    if program.subprograms.len() > 1 {
-        let mut load = Attr::new().input(0, &btf).u32(16, btf.len() as u32);
-        let fd = sys::bpf(Command::BtfLoad, &mut load).map_err(KernelError::Btf)?;
-        btf_fd = sys::owned(fd);
-        attr = attr
-            .fd(72, &btf_fd)
-            .u32(76, btf::FUNC_INFO_BYTES)
-            .input(80, &functions)
-            .u32(88, functions.len() as u32 / btf::FUNC_INFO_BYTES);
-    }
+    })?;
     // The log is only asked for once a program is known to be rejected.
-    let error = match sys::bpf(Command::ProgLoad, &mut attr.clone()) {
-        Ok(fd) => return Ok(sys::owned(fd)),
+    let error = match loadable.load(0, &mut []) {
+        Ok(fd) => return Ok(fd),
         Err(error) => error,
     };
     let mut log = vec![0; LOG_BYTES];
-    let mut attr = attr
-        .u32(24, 1)
-        .u32(28, LOG_BYTES as u32)
-        .output(32, &mut log);
-    let _ = sys::bpf(Command::ProgLoad, &mut attr);
-    let end = log.iter().position(|byte| *byte == 0).unwrap_or(0);
+    let _ = loadable.load(1, &mut log);
     Err(KernelError::Rejected {
         name: program.name.clone(),
         error,
-        log: String::from_utf8_lossy(&log[..end]).into_owned(),
+        log: load::text(&log),
     })
 }

@@ -64,6 +64,7 @@ pub(crate) fn linked(
             start: *start,
             end,
             global: false,
+            btf_type: 0,
         })
         .collect();
     Arc::new(Program {
@@ -76,6 +77,7 @@ pub(crate) fn linked(
         globals: Arc::new([]),
         license: Some("GPL".to_owned()),
         source: Source::default(),
+        btf: None,
     })
 }
 

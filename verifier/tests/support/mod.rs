@@ -46,6 +46,7 @@ pub fn program(insns: Vec<Insn>, maps: Vec<MapDef>, hook: Hook) -> Program {
         globals: Arc::from([]),
         license: Some("GPL".into()),
         source: Source::default(),
+        btf: None,
     }
 }
 

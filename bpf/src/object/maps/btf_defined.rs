@@ -145,10 +145,12 @@ fn define(
             "value_size" => value.number = Some(number()?),
             "key" => {
                 key.ty = Some(size()?);
+                def.key_type = pointee(btf, member.ty).unwrap_or(0);
                 def.key_layout = pointee(btf, member.ty).and_then(|ty| layouts.of(ty));
             }
             "value" => {
                 value.ty = Some(size()?);
+                def.value_type = pointee(btf, member.ty).unwrap_or(0);
                 def.value_layout = pointee(btf, member.ty).and_then(|ty| layouts.of(ty));
             }
             "pinning" => pinned = number()? != 0,
