@@ -28,8 +28,10 @@ fn kind(hook: &Hook) -> Option<(u32, u32, u32)> {
         Hook::Tc { attach } => match attach {
             TcAttach::Action => (4, 0, 0),
             TcAttach::Classifier => (3, 0, 0),
-            // Ingress; to the verifier egress is the same.
-            TcAttach::Tcx => (3, 46, 0),
+            TcAttach::TcxIngress => (3, 46, 0),
+            TcAttach::TcxEgress => (3, 47, 0),
+            TcAttach::NetkitPrimary => (3, 54, 0),
+            TcAttach::NetkitPeer => (3, 55, 0),
         },
         Hook::Raw { .. } => return None,
     })
