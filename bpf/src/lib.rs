@@ -8,6 +8,7 @@
 //!   reference alike; the Linux kernel is what judges them.
 //! * [`run`] holds the values that go through an engine: [`run::Batch`], [`run::Frame`],
 //!   [`run::Outcome`].
+//! * [`fault`] is what the machine held where native code was stopped.
 //! * [`finding`] is the one value in which every stage says what is wrong.
 //!
 //! What does not belong here: what an instruction does (engines), whether a program is safe
@@ -16,6 +17,7 @@
 
 pub mod btf;
 pub mod context;
+pub mod fault;
 pub mod finding;
 pub mod helper;
 pub mod hook;

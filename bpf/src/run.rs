@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fault::{Area, Fault};
+
 /// Bytes of headroom before a frame's data in an empty network namespace's test run.
 pub const XDP_HEADROOM: usize = 256;
 /// Bytes of the headroom that the kernel keeps for itself (`sizeof(struct xdp_frame)`): head
@@ -33,7 +35,7 @@ pub struct Batch {
 }
 
 /// One frame in a batch: before the run what the program is given, after it what it left.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Frame {
     /// Number of the packet, counted from 0 over all captures.
     pub number: u64,
@@ -101,7 +103,7 @@ pub struct Cost {
 }
 
 /// Something a program handed to the host beside the packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// Number of the packet.
     pub packet: u64,
@@ -112,7 +114,7 @@ pub struct Event {
 }
 
 /// Way of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum EventKind {
     /// `bpf_perf_event_output` to the map with this index.
     Perf {
@@ -129,7 +131,7 @@ pub enum EventKind {
 }
 
 /// What surrounds a program: the same for the NIC and the reference.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
     /// Seed of everything random: a packet's numbers derive from (seed, packet, call).
     pub seed: u64,
@@ -151,7 +153,7 @@ impl Environment {
 }
 
 /// Why an engine stopped a program that should not have done what it did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trap {
     /// Slot of the eBPF instruction, where the engine knows it.
     pub pc: Option<usize>,
@@ -159,10 +161,12 @@ pub struct Trap {
     pub code_offset: Option<usize>,
     /// What happened.
     pub cause: TrapCause,
+    /// What the machine held, where native code was stopped.
+    pub fault: Option<Box<Fault>>,
 }
 
 /// What made an engine stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum TrapCause {
     /// Memory access outside every region the program may touch.
     #[error("{} of {size} bytes at {address:#x} is outside every region", if *.write { "write" } else { "read" })]
@@ -221,6 +225,33 @@ pub enum TrapCause {
         /// Positive error number of bpf(2); 0 where there is none.
         errno: i32,
     },
+    /// Native code made the processor stop it.
+    #[error("native code crashed with {}", crate::fault::signal_name(*.signal))]
+    Crash {
+        /// Number of the signal.
+        signal: i32,
+    },
+    /// Native code went on and on.
+    #[error("native code did not return within {seconds} s")]
+    NoReturn {
+        /// Limit in seconds of processor time.
+        seconds: u32,
+    },
+    /// Native code wrote outside what it was given.
+    #[error("native code wrote past the end of {area}")]
+    Overrun {
+        /// Where.
+        area: Area,
+    },
+    /// Native code called the system.
+    #[error("native code made system call {number}")]
+    SystemCall {
+        /// Number of the call.
+        number: i32,
+    },
+    /// The process that ran native code is gone, and left no word why.
+    #[error("the worker process of native code died")]
+    WorkerDied,
 }
 
 /// What became of one packet, in the form that comparison and reports use.

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// `RT_TABLE_MAIN`.
 pub(super) const MAIN: u32 = 254;
@@ -38,7 +38,7 @@ pub(super) const LOCAL: u32 = 255;
 ///   `src` the preferred source address. Of routes to the same prefix that with the lowest
 ///   metric is taken. Rules and several next hops are not modelled.
 /// * `neighbours`: whose MAC address is known.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fib {
     pub(super) interfaces: BTreeMap<u32, Interface>,
     /// By (IPv6, table, length), longest first, then by prefix.
@@ -88,14 +88,14 @@ pub enum FibError {
     },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Interface {
     pub(super) mac: [u8; 6],
     pub(super) mtu: u32,
     pub(super) forwarding: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Route {
     pub(super) kind: RouteKind,
     pub(super) via: Option<IpAddr>,
@@ -105,7 +105,7 @@ pub(super) struct Route {
     pub(super) src: Option<IpAddr>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum RouteKind {
     #[default]

@@ -4,17 +4,20 @@
     reason = "map memory is shared by threads and processes and reached by native code"
 )]
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::ptr::NonNull;
+mod block;
+
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
-/// Alignment of the first byte: a cache line.
-const ALIGN: usize = 64;
-/// Blocks of this size and more are mappings of their own.
-const MAPPED_FROM: usize = 1 << 16;
+use block::Block;
+
 /// Bytes of the block behind its last one, so that an access of 8 bytes that begins inside stays
 /// in the allocation: some engines check only where an access begins.
 const SLACK: usize = 8;
+/// Most bytes of a canary.
+const CANARY: usize = 64;
+/// What each of them holds: not what programs write by chance.
+const CANARY_BYTE: u8 = 0xc5;
 
 /// A block of bytes, zero at first, at a fixed address aligned to 64, shared by all who hold the
 /// map.
@@ -30,31 +33,9 @@ const SLACK: usize = 8;
 /// assert_eq!(memory.load(14, 4), None); // outside
 /// ```
 pub struct Memory {
-    /// First byte of the block, aligned to 64.
-    base: NonNull<u8>,
+    block: Block,
     len: usize,
-    backing: Backing,
 }
-
-/// Who gave the block, and so how it is given back.
-#[derive(Clone, Copy)]
-enum Backing {
-    Allocated(Layout),
-    Mapped(usize, Sharing),
-}
-
-/// Whether a forked process sees the same bytes or a copy of them.
-#[derive(Clone, Copy, PartialEq)]
-enum Sharing {
-    Private,
-    Shared,
-}
-
-// SAFETY: the block has a fixed address and is only reached through atomics (or by native code,
-// which is the caller's concern); nothing in it belongs to a thread.
-unsafe impl Send for Memory {}
-// SAFETY: as above: shared references only give atomic access.
-unsafe impl Sync for Memory {}
 
 impl std::fmt::Debug for Memory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -67,71 +48,49 @@ impl std::fmt::Debug for Memory {
     }
 }
 
-impl Drop for Memory {
-    fn drop(&mut self) {
-        match self.backing {
-            Backing::Allocated(layout) => {
-                // SAFETY: `base` came from `alloc_zeroed` with this layout.
-                unsafe { dealloc(self.base.as_ptr(), layout) }
-            }
-            Backing::Mapped(bytes, _) => {
-                // SAFETY: `base` is a mapping of `bytes` bytes that nobody else unmaps. That it
-                // fails cannot be helped here.
-                let _ = unsafe { libc::munmap(self.base.as_ptr().cast(), bytes) };
-            }
-        }
-    }
-}
-
 impl Memory {
     /// `len` zero bytes of this process. `None` if the system does not give so many.
     pub fn private(len: usize) -> Option<Memory> {
-        let bytes = len.checked_add(SLACK)?.checked_next_multiple_of(ALIGN)?;
-        if bytes >= MAPPED_FROM {
-            // The allocator would write zeros to all of an aligned block.
-            return Memory::mapped(len, bytes, Sharing::Private);
-        }
-        let layout = Layout::from_size_align(bytes, ALIGN).ok()?;
-        // SAFETY: the layout has a size above 0.
-        let base = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        Some(Memory {
-            base,
-            len,
-            backing: Backing::Allocated(layout),
-        })
+        let block = Block::private(len.checked_add(SLACK)?)?;
+        Some(Memory { block, len })
     }
 
-    /// `len` zero bytes that stay shared with processes forked later (an anonymous shared
-    /// mapping, at the same address in them). `None` if the system does not give so many.
+    /// `len` zero bytes that other processes can share: those that are forked later, and those
+    /// that are given [`Memory::file`]. `None` if the system does not give so many.
     pub fn shared(len: usize) -> Option<Memory> {
-        let bytes = len.checked_add(SLACK)?.checked_next_multiple_of(ALIGN)?;
-        Memory::mapped(len, bytes, Sharing::Shared)
+        let block = Block::shared(len.checked_add(SLACK)?)?;
+        Some(Memory { block, len })
     }
 
-    fn mapped(len: usize, bytes: usize, sharing: Sharing) -> Option<Memory> {
-        let kind = match sharing {
-            Sharing::Private => libc::MAP_PRIVATE,
-            Sharing::Shared => libc::MAP_SHARED,
-        };
-        // SAFETY: a new anonymous mapping touches no memory that exists.
-        let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                kind | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-                -1,
-                0,
-            )
-        };
-        if base == libc::MAP_FAILED {
-            return None;
+    /// The `len` bytes that [`Memory::shared`] made in another process, whose file this is, at
+    /// an address of this one. `None` if the file is shorter or cannot be mapped.
+    pub fn attach(file: OwnedFd, len: usize) -> Option<Memory> {
+        let block = Block::attach(file, len.checked_add(SLACK)?)?;
+        Some(Memory { block, len })
+    }
+
+    /// The file that shared memory lies in.
+    pub fn file(&self) -> Option<BorrowedFd<'_>> {
+        self.block.file()
+    }
+
+    /// How many bytes behind the last one hold a canary.
+    fn canary(&self) -> usize {
+        (self.block.bytes() - self.len).min(CANARY)
+    }
+
+    /// Writes a canary behind the last byte, up to the inaccessible page that follows if the
+    /// memory is shared.
+    pub fn guard(&self) {
+        for at in self.len..self.len + self.canary() {
+            self.block.byte(at).store(CANARY_BYTE, Ordering::Relaxed);
         }
-        Some(Memory {
-            base: NonNull::new(base.cast())?,
-            len,
-            backing: Backing::Mapped(bytes, sharing),
-        })
+    }
+
+    /// Whether the canary that [`Memory::guard`] wrote is still there.
+    pub fn is_intact(&self) -> bool {
+        (self.len..self.len + self.canary())
+            .all(|at| self.block.byte(at).load(Ordering::Relaxed) == CANARY_BYTE)
     }
 
     /// A new block of the same length and kind (private or shared), all zero.
@@ -153,14 +112,14 @@ impl Memory {
         self.len == 0
     }
 
-    /// Whether processes forked later share it.
+    /// Whether other processes can share it.
     pub fn is_shared(&self) -> bool {
-        matches!(self.backing, Backing::Mapped(_, Sharing::Shared))
+        self.block.file().is_some()
     }
 
     /// Address of the first byte, for native code; a multiple of 64.
     pub fn address(&self) -> u64 {
-        self.base.as_ptr() as u64
+        self.block.base().as_ptr() as u64
     }
 
     /// Whether `size` bytes at `offset` lie inside.
@@ -170,11 +129,7 @@ impl Memory {
 
     /// The byte at `offset`; the first one if that is outside.
     fn byte(&self, offset: usize) -> &AtomicU8 {
-        let offset = if offset < self.len { offset } else { 0 };
-        // SAFETY: offset is below the length of the block (which is never smaller than 64).
-        let at = unsafe { self.base.add(offset) };
-        // SAFETY: in bounds; all access to these bytes is atomic.
-        unsafe { at.cast::<AtomicU8>().as_ref() }
+        self.block.byte(if offset < self.len { offset } else { 0 })
     }
 
     /// The aligned 4 bytes at `offset`; `None` outside or unaligned.
@@ -183,7 +138,7 @@ impl Memory {
             return None;
         }
         // SAFETY: in bounds by the check above.
-        let at = unsafe { self.base.add(offset) };
+        let at = unsafe { self.block.base().add(offset) };
         // SAFETY: in bounds, aligned to 4 as the block is to 64; all access is atomic.
         Some(unsafe { at.cast::<AtomicU32>().as_ref() })
     }
@@ -194,7 +149,7 @@ impl Memory {
             return None;
         }
         // SAFETY: in bounds by the check above.
-        let at = unsafe { self.base.add(offset) };
+        let at = unsafe { self.block.base().add(offset) };
         // SAFETY: in bounds, aligned to 8 as the block is to 64; all access is atomic.
         Some(unsafe { at.cast::<AtomicU64>().as_ref() })
     }
@@ -230,7 +185,7 @@ impl Memory {
             return None;
         }
         // SAFETY: in bounds by the check above.
-        let at = unsafe { self.base.add(offset) };
+        let at = unsafe { self.block.base().add(offset) };
         // SAFETY: in bounds, aligned to 2 as the block is to 64; all access is atomic.
         Some(unsafe { at.cast::<AtomicU16>().as_ref() })
     }
@@ -244,7 +199,7 @@ impl Memory {
             0
         };
         // SAFETY: in bounds: inside by the check, or the first of at least 64 bytes.
-        let at = unsafe { self.base.add(offset) };
+        let at = unsafe { self.block.base().add(offset) };
         // SAFETY: in bounds and aligned to 4; all access is atomic.
         unsafe { at.cast::<AtomicU32>().as_ref() }
     }
@@ -306,7 +261,7 @@ impl Memory {
             0
         };
         // SAFETY: in bounds: inside by the check, or the first of at least 64 bytes.
-        let at = unsafe { self.base.add(offset) };
+        let at = unsafe { self.block.base().add(offset) };
         // SAFETY: in bounds and aligned to 8; all access is atomic.
         unsafe { at.cast::<AtomicU64>().as_ref() }
     }
@@ -465,70 +420,4 @@ fn piece(offset: usize, left: usize) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn access_at_every_offset_and_size_agrees_with_bytes() {
-        for memory in [Memory::private(40).unwrap(), Memory::shared(40).unwrap()] {
-            let bytes: Vec<u8> = (0..40u8).map(|i| i.wrapping_mul(7)).collect();
-            memory.write(0, &bytes).unwrap();
-            for size in [1, 2, 4, 8] {
-                for offset in 0..=40 - size {
-                    let mut word = [0; 8];
-                    word[..size].copy_from_slice(&bytes[offset..offset + size]);
-                    assert_eq!(memory.load(offset, size), Some(u64::from_le_bytes(word)));
-                }
-            }
-            assert!(memory.equals(3, &bytes[3..33]));
-            assert!(!memory.equals(3, &bytes[4..33]));
-            memory.store(13, 8, u64::MAX).unwrap();
-            let mut out = [0; 10];
-            memory.read(12, &mut out).unwrap();
-            assert_eq!(out[0], bytes[12]);
-            assert_eq!(out[1..9], [0xff; 8]);
-            assert_eq!(out[9], bytes[21]);
-        }
-    }
-
-    #[test]
-    fn nothing_outside_is_reached() {
-        let memory = Memory::private(12).unwrap();
-        for (offset, size) in [(12, 1), (11, 2), (9, 4), (5, 8), (usize::MAX, 8)] {
-            assert_eq!(memory.load(offset, size), None);
-            assert_eq!(memory.store(offset, size, 1), None);
-        }
-        assert_eq!(memory.load(0, 3), None);
-        assert_eq!(memory.write(8, &[1; 5]), None);
-        assert!(memory.atomic64(8).is_none());
-        assert!(memory.atomic32(6).is_none());
-        assert!(Memory::private(usize::MAX).is_none());
-    }
-
-    #[test]
-    fn a_snapshot_keeps_and_restores() {
-        let memory = Memory::shared(100).unwrap();
-        memory.write(90, b"0123456789").unwrap();
-        let copy = memory.snapshot().unwrap();
-        memory.zero(0, 100).unwrap();
-        assert!(copy.equals(90, b"0123456789"));
-        memory.copy_from(&copy).unwrap();
-        assert!(memory.equals(90, b"0123456789"));
-    }
-
-    #[test]
-    fn shared_memory_is_seen_by_a_forked_process() {
-        let memory = Memory::shared(64).unwrap();
-        // SAFETY: the child only stores to the mapping and leaves without unwinding.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            memory.store(8, 8, 42);
-            // SAFETY: ends the child at once.
-            unsafe { libc::_exit(0) };
-        }
-        let mut status = 0;
-        // SAFETY: waits for the child made above.
-        unsafe { libc::waitpid(child, &raw mut status, 0) };
-        assert_eq!(memory.load(8, 8), Some(42));
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ use super::table::{Table, TableShape, Update};
 use super::watch::Watch;
 use super::{Errno, MapDef, MapType, Memory};
 
+use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 
 /// Bytes before the first structure in every map's memory: version and counters.
@@ -105,7 +106,7 @@ pub enum Placement {
     /// Memory of this process.
     #[default]
     Private,
-    /// Memory shared with processes forked later.
+    /// Memory that worker processes can share.
     Shared,
 }
 
@@ -163,6 +164,32 @@ impl Map {
     /// # Errors
     /// As [`Map::new`].
     pub fn placed(def: &MapDef, cpus: u32, placement: Placement) -> Result<Map, MapError> {
+        let map = Map::laid_out(def, cpus, |bytes| match placement {
+            Placement::Private => Memory::private(bytes),
+            Placement::Shared => Memory::shared(bytes),
+        })?;
+        if let (Some(initial), Layout::Array(array)) = (&def.initial, map.layout) {
+            let size = initial.len().min(def.value_size as usize);
+            map.memory.write(array.base, &initial[..size]);
+        }
+        Ok(map)
+    }
+
+    /// A map that lives in another process in shared memory, whose file this is; the definition
+    /// and the number of CPUs must be the same there.
+    ///
+    /// # Errors
+    /// As [`Map::new`], also if the file is too short.
+    pub fn attach(def: &MapDef, cpus: u32, file: OwnedFd) -> Result<Map, MapError> {
+        Map::laid_out(def, cpus, |bytes| Memory::attach(file, bytes))
+    }
+
+    /// A map in the memory that `place` gives for so many bytes.
+    fn laid_out(
+        def: &MapDef,
+        cpus: u32,
+        place: impl FnOnce(usize) -> Option<Memory>,
+    ) -> Result<Map, MapError> {
         super::limits::check(def)?;
         let cpus = cpus.max(1);
         let table = |percpu, evicts| {
@@ -225,26 +252,17 @@ impl Map {
                 limit: Map::MAX_BYTES,
             });
         }
-        let memory = match placement {
-            Placement::Private => Memory::private(bytes as usize),
-            Placement::Shared => Memory::shared(bytes as usize),
-        }
-        .ok_or_else(|| MapError::OutOfMemory {
+        let memory = place(bytes as usize).ok_or_else(|| MapError::OutOfMemory {
             name: def.name.clone(),
             bytes: bytes as usize,
         })?;
-        let map = Map {
+        Ok(Map {
             def: def.clone(),
             cpus,
             memory,
             layout,
             watch: OnceLock::new(),
-        };
-        if let (Some(initial), Layout::Array(array)) = (&def.initial, map.layout) {
-            let size = initial.len().min(def.value_size as usize);
-            map.memory.write(array.base, &initial[..size]);
-        }
-        Ok(map)
+        })
     }
 
     /// What the object declares of it.

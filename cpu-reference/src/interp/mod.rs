@@ -162,6 +162,7 @@ impl Runner for InterpRunner {
                         pc: Some(slot as usize),
                         code_offset: None,
                         cause,
+                        fault: None,
                     };
                     batch.traps.push((index, trap));
                 }

@@ -76,6 +76,7 @@ impl Worker {
                 pc: None,
                 code_offset: None,
                 cause: TrapCause::NotRun { errno },
+                fault: None,
             };
             batch.traps.push((index, trap));
         }

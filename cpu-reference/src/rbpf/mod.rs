@@ -189,6 +189,7 @@ impl Runner for RbpfRunner {
                     pc: None,
                     code_offset: None,
                     cause: TrapCause::NotRun { errno },
+                    fault: None,
                 };
                 batch.traps.push((index, trap));
             }
@@ -252,6 +253,7 @@ impl RbpfRunner {
                     pc: None,
                     code_offset: None,
                     cause,
+                    fault: None,
                 },
                 (Ok(r0), None) => {
                     frame.r0 = r0;
@@ -338,5 +340,6 @@ fn out_of_bounds(error: &str) -> Trap {
             size: digits(after("size "), 10).unwrap_or(0) as u32,
             write: error.contains("memory store"),
         },
+        fault: None,
     }
 }

@@ -77,6 +77,7 @@ pub(super) fn run_frame(
                     pc: Some(pc),
                     code_offset: Some(pc * 8),
                     cause,
+                    fault: None,
                 },
             ));
         }

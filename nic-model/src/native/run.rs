@@ -96,6 +96,7 @@ pub(super) fn run(program: &Program, batch: &mut Batch) {
                     pc: Some(state.pc as usize),
                     code_offset: None,
                     cause,
+                    fault: None,
                 },
             ));
         }
@@ -112,5 +113,6 @@ fn out_of_memory(frame: &Frame) -> Trap {
             size: frame.area.end.saturating_sub(frame.area.start) as u32,
             write: false,
         },
+        fault: None,
     }
 }
