@@ -76,6 +76,8 @@ pub struct Resolver<'a> {
     pub environment: &'a Arc<Environment>,
     /// The programs already loaded, targets of tail calls: filled as programs are loaded.
     pub programs: &'a Arc<crate::nic::ProgramTable>,
+    /// Where native code runs that nobody vouches for.
+    pub workers: Option<&'a Arc<crate::Workers>>,
 }
 
 /// What belongs to one queue: nothing of it is shared.

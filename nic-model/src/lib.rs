@@ -14,6 +14,9 @@ mod engine;
 #[cfg(all(target_arch = "x86_64", unix))]
 pub mod native;
 mod nic;
+mod workers;
 
 pub use engine::{Engine, Linked, QueueState, Resolver, engine_for, engines};
+pub use workers::Workers;
+
 pub use nic::{ArrivalOrder, LoadError, MAX_PROGRAMS, Nic, ProgramId, ProgramTable, Queue};

@@ -9,7 +9,7 @@ use bpf::run::{Batch, Environment};
 use caps::Caps;
 use isa::{Image, Isa, TrustedImage};
 
-use crate::{Engine, Linked, QueueState, Resolver, engine_for};
+use crate::{Engine, Linked, QueueState, Resolver, Workers, engine_for};
 
 /// Number of a loaded program on its NIC; what slots of a `prog_array` hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,7 +77,10 @@ pub enum LoadError {
         what: &'static str,
     },
     /// Native code that nobody vouched for.
-    #[error("native code from outside runs only in a worker process, which comes later")]
+    #[error(
+        "native code that nobody vouches for runs only in a worker process: give the NIC \
+         Workers, whose program is nicbed"
+    )]
     Untrusted,
     /// The system gives no pages for native code.
     #[error("no pages for native code (errno {errno})")]
@@ -111,6 +114,7 @@ pub struct Nic {
     programs: Arc<ProgramTable>,
     loaded: u32,
     queues: u32,
+    workers: Option<Arc<Workers>>,
 }
 
 impl Nic {
@@ -123,7 +127,16 @@ impl Nic {
             programs: Arc::new(ProgramTable::new()),
             loaded: 0,
             queues,
+            workers: None,
         }
+    }
+
+    /// The same, before it has maps: native images run in worker processes, and need nobody who
+    /// vouches for them.
+    #[must_use]
+    pub fn with_workers(mut self, workers: Arc<Workers>) -> Nic {
+        self.workers = Some(workers);
+        self
     }
 
     /// What it declares.
@@ -137,7 +150,11 @@ impl Nic {
     /// # Errors
     /// [`LoadError::Map`], [`LoadError::MapsExist`].
     pub fn create_maps(&mut self, defs: &[MapDef]) -> Result<Vec<MapId>, LoadError> {
-        let set = MapSet::for_program_set(defs, self.queues, Placement::Private)?;
+        let placement = match self.workers {
+            Some(_) => Placement::Shared,
+            None => Placement::Private,
+        };
+        let set = MapSet::for_program_set(defs, self.queues, placement)?;
         if !self.maps.is_empty() {
             return Err(LoadError::MapsExist);
         }
@@ -215,6 +232,7 @@ impl Nic {
             map_set: &self.maps,
             environment: &self.environment,
             programs: &self.programs,
+            workers: self.workers.as_ref(),
         };
         let _ = slot.set(load(engine, image, &resolver)?);
         self.loaded += 1;
