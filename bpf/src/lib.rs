@@ -19,6 +19,7 @@ pub mod btf;
 pub mod context;
 pub mod fault;
 pub mod finding;
+pub mod generate;
 pub mod helper;
 pub mod hook;
 pub mod map;

@@ -1,0 +1,162 @@
+//! Generating programs: [`program`] makes one of a [`Spec`] and a seed, the same on every machine.
+//!
+//! Programs are made of *pieces* that are right by construction: what a register or a stack slot
+//! holds is known at every instruction, so nearly all of them verify. Between them the pieces use
+//! every instruction that Linux takes from an XDP program, immediates and operands at the edges
+//! of their ranges, branches, bounded loops, functions, spills, map values, helpers, and the
+//! packet with and without constant offsets. At its end a program mixes all numbers that it holds
+//! into its return code, so that a wrong one shows.
+//!
+//! `builder` knows what registers hold, `arithmetic`, `memory`, `flow`, `packet`, `maps` and
+//! `calls` have the pieces, `random` the numbers. What does not belong here: what programs do,
+//! and which of them are safe.
+
+mod arithmetic;
+mod builder;
+mod calls;
+mod flow;
+mod maps;
+mod memory;
+mod packet;
+mod random;
+
+use std::sync::Arc;
+
+use crate::program::{Source, Subprogram};
+use crate::{Hook, Program};
+use builder::Builder;
+
+pub use random::{EDGES, IMMEDIATES, Random};
+
+/// Bytes of memory that a generated program of hook `Raw` expects.
+pub const RAW_BYTES: u32 = 64;
+
+/// What programs to generate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// The hook: XDP, or `Raw` with [`RAW_BYTES`].
+    pub hook: Hook,
+    /// Most pieces of the entry function; a piece is one to about twenty instructions.
+    pub pieces: u32,
+    /// Whether programs may ask for time, CPU and random numbers, which the kernel answers
+    /// otherwise than a NIC.
+    pub ambient: bool,
+    /// Whether loops may begin with `may_goto`.
+    pub may_goto: bool,
+}
+
+impl Default for Spec {
+    fn default() -> Spec {
+        Spec {
+            hook: Hook::XDP,
+            pieces: 16,
+            ambient: true,
+            may_goto: false,
+        }
+    }
+}
+
+/// The program of this seed.
+pub fn program(spec: &Spec, seed: u64) -> Program {
+    let mut builder = Builder::new(spec, seed);
+    builder.whole();
+    let (insns, starts) = builder.finish();
+    let ends = starts.iter().skip(1).copied().chain([insns.len()]);
+    let subprograms = starts
+        .iter()
+        .zip(ends)
+        .enumerate()
+        .map(|(index, (&start, end))| Subprogram {
+            name: if index == 0 {
+                "generated".to_owned()
+            } else {
+                format!("sub_{start}")
+            },
+            start,
+            end,
+            global: false,
+        })
+        .collect();
+    Program {
+        name: "generated".to_owned(),
+        section: "xdp".to_owned(),
+        hook: spec.hook.clone(),
+        insns: insns.into(),
+        maps: maps::definitions().into(),
+        subprograms,
+        globals: Arc::from([]),
+        license: Some("GPL".to_owned()),
+        source: Source::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use isa::ebpf::{CallTarget, Insn, table};
+
+    use super::*;
+
+    /// Rows of other hooks, those that loading replaces, and what Linux never takes.
+    const ABSENT: [&str; 8] = [
+        "ldabs",
+        "ldind",
+        "callx",
+        "lddw_map_fd",
+        "lddw_map_fd_value",
+        "lddw_btf_id",
+        "lddw_function",
+        "call_kfunc",
+    ];
+
+    #[test]
+    fn the_same_seed_gives_the_same_program() {
+        let spec = Spec::default();
+        for seed in 0..50 {
+            assert_eq!(program(&spec, seed).insns, program(&spec, seed).insns);
+        }
+        assert_ne!(program(&spec, 1).insns, program(&spec, 2).insns);
+    }
+
+    #[test]
+    fn every_jump_lands_on_an_instruction() {
+        for seed in 0..2000 {
+            let program = program(&Spec::default(), seed);
+            for (pc, insn) in program.insns.iter().enumerate() {
+                let target = insn.jump_target(pc).or_else(|| insn.function_target(pc));
+                if let Some(target) = target {
+                    let at = usize::try_from(target).expect("not before the program");
+                    let landed = program.insns.get(at).expect("not behind the program");
+                    assert_ne!(*landed, Insn::WideTail, "seed {seed}, pc {pc}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn between_them_programs_use_every_instruction() {
+        let mut used = BTreeSet::new();
+        let mut helpers = BTreeSet::new();
+        let spec = Spec {
+            may_goto: true,
+            ..Spec::default()
+        };
+        for seed in 0..4000 {
+            for insn in program(&spec, seed).insns.iter() {
+                if let Insn::Call(CallTarget::Helper(id)) = insn {
+                    helpers.insert(*id);
+                }
+                used.insert(insn.row().mnemonic());
+            }
+        }
+        let missing: Vec<&str> = table()
+            .iter()
+            .map(isa::ebpf::Row::mnemonic)
+            .filter(|name| !used.contains(name))
+            .filter(|name| !ABSENT.iter().any(|absent| name.starts_with(absent)))
+            .collect();
+        assert_eq!(missing, Vec::<&str>::new());
+        assert!(helpers.len() > 20, "{helpers:?}");
+    }
+}
