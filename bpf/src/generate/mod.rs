@@ -75,6 +75,7 @@ pub fn program(spec: &Spec, seed: u64) -> Program {
             start,
             end,
             global: false,
+            btf_type: 0,
         })
         .collect();
     Program {
@@ -87,6 +88,7 @@ pub fn program(spec: &Spec, seed: u64) -> Program {
         globals: Arc::from([]),
         license: Some("GPL".to_owned()),
         source: Source::default(),
+        btf: None,
     }
 }
 
