@@ -13,6 +13,7 @@ mod interp;
 mod kernel;
 mod rbpf;
 
+use std::io;
 use std::sync::Arc;
 
 use bpf::map::MapSet;
@@ -45,6 +46,28 @@ pub trait Reference: Send + Sync {
 
     /// The maps it works on.
     fn maps(&self) -> &MapSet;
+
+    /// To be called after the contents of [`Reference::maps`] were changed from outside.
+    ///
+    /// # Errors
+    /// If what it works on cannot be brought to those contents.
+    fn maps_changed(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// What this reference cannot tell of its programs, so that it is not compared.
+    fn untold(&self) -> &[Untold] {
+        &[]
+    }
+}
+
+/// Something that a reference cannot tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Untold {
+    /// What, in one or two words, as reports list it.
+    pub what: &'static str,
+    /// Why not, and what is compared instead.
+    pub why: String,
 }
 
 /// Runs a reference's entry program.

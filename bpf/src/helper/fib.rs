@@ -164,7 +164,7 @@ fn lookup(fib: &Fib, params: &mut Params, flags: u64) -> u64 {
     params.set(field::METRIC, &route.metric.to_le_bytes());
     params.set(field::IFINDEX, &route.ifindex.to_le_bytes());
     if flags & flag::SRC != 0 {
-        let Some(src) = route.src else {
+        let Some(src) = route.src.or_else(|| fib.source(route.ifindex, to)) else {
             return ret::NO_SOURCE;
         };
         params.set_address(field::SRC, src);

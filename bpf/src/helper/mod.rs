@@ -26,9 +26,9 @@ pub use machine::{Machine, Window};
 pub use map::tail_call_target;
 pub use names::{HelperNames, id_by_name, name};
 pub use prototype::{Arg, Prototype, Return};
-pub use routes::{Fib, FibError};
+pub use routes::{Fib, FibError, Interface, Route, RouteKind};
 pub use table::{PROTOTYPES, prototype};
-pub use time::random;
+pub use time::{RANDOM_STEPS, jiffies64, random, random_state};
 
 use crate::run::TrapCause;
 
@@ -67,7 +67,7 @@ pub fn call<M: Machine>(id: u32, machine: &mut M, args: [u64; 5]) -> Result<u64,
         87 => map::push(machine, args),
         88 => map::take(machine, args, true),
         89 => map::take(machine, args, false),
-        118 => Ok(time::jiffies64(machine.now_ns())),
+        118 => Ok(jiffies64(machine.now_ns())),
         130 => event::ringbuf_output(machine, args),
         131 => event::ringbuf_reserve(machine, args),
         132 => event::ringbuf_finish(machine, args, false),

@@ -1,8 +1,8 @@
 //! [`Fib`]: the routes, neighbours and interfaces that `bpf_fib_lookup` answers from.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +35,8 @@ pub(super) const LOCAL: u32 = 255;
 ///   family, absent for a route on the link; `type` is `unicast` (which needs `ifindex`),
 ///   `local`, `blackhole`, `unreachable` or `prohibit`; `metric` is 0 for IPv4 and 1024 for IPv6
 ///   unless given; `table` 254 (main), or 255 for a local route; `mtu` that of the interface;
-///   `src` the preferred source address. Of routes to the same prefix that with the lowest
+///   `src` the preferred source address, which is an address of this host (as by a `local`
+///   route). Of routes to the same prefix that with the lowest
 ///   metric is taken. Rules and several next hops are not modelled.
 /// * `neighbours`: whose MAC address is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +45,8 @@ pub struct Fib {
     /// By (IPv6, table, length), longest first, then by prefix.
     routes: BTreeMap<(bool, u32, Reverse<u8>), BTreeMap<u128, Route>>,
     pub(super) neighbours: BTreeMap<(u32, IpAddr), [u8; 6]>,
+    /// The host's own addresses, by interface.
+    addresses: BTreeSet<(u32, IpAddr)>,
 }
 
 /// Why a FIB cannot be read.
@@ -88,31 +91,48 @@ pub enum FibError {
     },
 }
 
+/// An interface of a [`Fib`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Interface {
-    pub(super) mac: [u8; 6],
-    pub(super) mtu: u32,
-    pub(super) forwarding: bool,
+pub struct Interface {
+    /// MAC address.
+    pub mac: [u8; 6],
+    /// Largest packet, in bytes without the Ethernet header.
+    pub mtu: u32,
+    /// Whether what comes in here is forwarded.
+    pub forwarding: bool,
 }
 
+/// Where a [`Fib`] sends the packets of a prefix.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Route {
-    pub(super) kind: RouteKind,
-    pub(super) via: Option<IpAddr>,
-    pub(super) ifindex: u32,
-    pub(super) metric: u32,
-    pub(super) mtu: u32,
-    pub(super) src: Option<IpAddr>,
+pub struct Route {
+    /// What happens to them.
+    pub kind: RouteKind,
+    /// Gateway, of either family; `None` where the destination is on the link.
+    pub via: Option<IpAddr>,
+    /// Interface they leave by; 0 where there is none.
+    pub ifindex: u32,
+    /// Metric (`RTA_PRIORITY`).
+    pub metric: u32,
+    /// Largest packet, in bytes without the Ethernet header; 0 where there is no interface.
+    pub mtu: u32,
+    /// Preferred source address.
+    pub src: Option<IpAddr>,
 }
 
+/// What happens to packets that a route matches (`RTN_*`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum RouteKind {
+pub enum RouteKind {
+    /// They are forwarded.
     #[default]
     Unicast,
+    /// They are for this host.
     Local,
+    /// They are dropped.
     Blackhole,
+    /// They are refused as unreachable.
     Unreachable,
+    /// They are refused as prohibited.
     Prohibit,
 }
 
@@ -185,6 +205,21 @@ fn bits(address: IpAddr) -> u128 {
     }
 }
 
+/// The label of an address in the default policy table of RFC 6724 §2.1.
+fn label(address: Ipv6Addr) -> u8 {
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0, 0, 1] => 0,
+        [0, 0, 0, 0, 0, 0xffff, _, _] => 4,
+        [0, 0, 0, 0, 0, 0, _, _] => 3,
+        [0x2002, ..] => 2,
+        [0x2001, 0, ..] => 5,
+        [0x3ffe, ..] => 12,
+        [first, ..] if first & 0xfe00 == 0xfc00 => 13,
+        [first, ..] if first & 0xffc0 == 0xfec0 => 11,
+        _ => 1,
+    }
+}
+
 fn cut(bits: u128, len: u8) -> u128 {
     match len {
         0 => 0,
@@ -216,6 +251,7 @@ impl Fib {
         for (index, entry) in file.routes.into_iter().enumerate() {
             fib.add_route(index, &entry)?;
         }
+        fib.note_addresses();
         for (index, entry) in file.neighbours.into_iter().enumerate() {
             let mac = mac(&entry.mac).ok_or(FibError::Mac {
                 what: "neighbour",
@@ -226,6 +262,69 @@ impl Fib {
             fib.neighbours.insert((entry.ifindex, entry.ip), mac);
         }
         Ok(fib)
+    }
+
+    /// Notes the host's own addresses: those of local routes, and preferred sources, which Linux
+    /// takes only if they are its own. The latter get the local route that comes with an address.
+    fn note_addresses(&mut self) {
+        let hosts = |of: IpAddr| if of.is_ipv6() { 128 } else { 32 };
+        let mut own: BTreeSet<(u32, IpAddr)> = self
+            .routes()
+            .filter(|(_, (to, len), r)| r.kind == RouteKind::Local && *len == hosts(*to))
+            .map(|(_, (to, _), route)| (route.ifindex, to))
+            .collect();
+        let sources: Vec<(IpAddr, Route)> = self
+            .routes()
+            .filter_map(|(_, _, route)| Some((route.src?, route.clone())))
+            .collect();
+        for (address, route) in sources {
+            // An IPv6 source must be on the very interface.
+            if address.is_ipv6() || own.iter().all(|(_, known)| *known != address) {
+                own.insert((route.ifindex, address));
+            }
+            let local = Route {
+                kind: RouteKind::Local,
+                via: None,
+                src: None,
+                metric: 0,
+                ..route
+            };
+            self.routes
+                .entry((address.is_ipv6(), LOCAL, Reverse(hosts(address))))
+                .or_default()
+                .entry(bits(address))
+                .or_insert(local);
+        }
+        own.retain(|(ifindex, _)| *ifindex != 0);
+        self.addresses = own;
+    }
+
+    /// The host's own addresses, and the interface that each is on.
+    pub fn addresses(&self) -> impl Iterator<Item = (u32, IpAddr)> {
+        self.addresses.iter().copied()
+    }
+
+    /// The source that the kernel chooses for packets to `to` that leave by `ifindex`, where the
+    /// route prefers none: by RFC 6724 for IPv6; for IPv4 the first address of the interface, else
+    /// of another.
+    pub(super) fn source(&self, ifindex: u32, to: IpAddr) -> Option<IpAddr> {
+        let own = self.addresses.iter();
+        let family = own.filter(|(_, address)| address.is_ipv6() == to.is_ipv6());
+        let rank = |(of, address): &(u32, IpAddr)| {
+            let elsewhere = *of != ifindex;
+            match (address, to) {
+                (IpAddr::V6(address), IpAddr::V6(to)) => (
+                    *address != to,
+                    elsewhere,
+                    label(*address) != label(to),
+                    Reverse((address.to_bits() ^ to.to_bits()).leading_zeros()),
+                ),
+                _ => (false, elsewhere, false, Reverse(0)),
+            }
+        };
+        family
+            .min_by_key(|own| rank(own))
+            .map(|(_, address)| *address)
     }
 
     fn interface(
@@ -285,6 +384,33 @@ impl Fib {
             of_length.insert(prefix, route);
         }
         Ok(())
+    }
+
+    /// The interfaces by index.
+    pub fn interfaces(&self) -> impl Iterator<Item = (u32, &Interface)> {
+        self.interfaces.iter().map(|(index, port)| (*index, port))
+    }
+
+    /// All routes: table, prefix (address and length in bits), route.
+    pub fn routes(&self) -> impl Iterator<Item = (u32, (IpAddr, u8), &Route)> {
+        self.routes
+            .iter()
+            .flat_map(|((v6, table, len), of_length)| {
+                of_length.iter().map(move |(prefix, route)| {
+                    let address = if *v6 {
+                        IpAddr::from(prefix.to_be_bytes())
+                    } else {
+                        IpAddr::from(((prefix >> 96) as u32).to_be_bytes())
+                    };
+                    (*table, (address, len.0), route)
+                })
+            })
+    }
+
+    /// The neighbours whose MAC address is known, by interface and address.
+    pub fn neighbours(&self) -> impl Iterator<Item = (u32, IpAddr, [u8; 6])> {
+        let known = self.neighbours.iter();
+        known.map(|((ifindex, ip), mac)| (*ifindex, *ip, *mac))
     }
 
     /// The route to `address` in `table`: the longest prefix. With `out` only routes through

@@ -3,8 +3,9 @@
 /// Nanoseconds of one jiffy at HZ = 250.
 const JIFFY_NS: u64 = 4_000_000;
 
-/// Jiffies since the epoch at HZ = 250.
-pub(super) const fn jiffies64(now_ns: u64) -> u64 {
+/// What `bpf_jiffies64` gives at a time in nanoseconds since the epoch: jiffies since then, at
+/// HZ = 250.
+pub const fn jiffies64(now_ns: u64) -> u64 {
     now_ns / JIFFY_NS
 }
 
@@ -18,18 +19,30 @@ pub(super) const fn jiffies64(now_ns: u64) -> u64 {
 /// assert_ne!(random(1, 2, 3), random(1, 2, 4));
 /// ```
 pub const fn random(seed: u64, packet: u64, call: u32) -> u32 {
-    let mut state = mix(seed);
-    state = mix(state ^ packet);
-    state = mix(state ^ call as u64);
-    (state >> 32) as u32
+    (mix(random_state(seed, packet) ^ call as u64) >> 32) as u32
 }
 
-/// One step of `SplitMix64` (Steele, Lea, Flood: Fast splittable pseudorandom number generators,
-/// 2014).
+/// What all random numbers of packet number `packet` follow from: the number of use `call` is the
+/// upper half of one step of `SplitMix64` on this XOR `call`.
+pub const fn random_state(seed: u64, packet: u64) -> u64 {
+    mix(mix(seed) ^ packet)
+}
+
+/// The constants of one step of `SplitMix64` (Steele, Lea, Flood: Fast splittable pseudorandom
+/// number generators, 2014): it adds the first, and multiplies with the others after XOR with
+/// itself shifted right by 30 and by 27; at the end by 31.
+pub const RANDOM_STEPS: [u64; 3] = [
+    0x9e37_79b9_7f4a_7c15,
+    0xbf58_476d_1ce4_e5b9,
+    0x94d0_49bb_1331_11eb,
+];
+
+/// One step of `SplitMix64`.
 const fn mix(state: u64) -> u64 {
-    let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let [add, first, second] = RANDOM_STEPS;
+    let mut z = state.wrapping_add(add);
+    z = (z ^ (z >> 30)).wrapping_mul(first);
+    z = (z ^ (z >> 27)).wrapping_mul(second);
     z ^ (z >> 31)
 }
 

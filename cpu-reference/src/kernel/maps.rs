@@ -8,10 +8,14 @@ use bpf::map::{DataSection, Map, MapDef, MapId, MapSet, MapType};
 
 use super::KernelError;
 use super::channel::Channel;
+use super::given::Given;
 use super::sys::{self, Attr, Command};
 
 /// `BPF_F_RDONLY_PROG`.
 const F_RDONLY_PROG: u32 = 1 << 7;
+
+/// Slots of a perf event array that are filled at most.
+const MOST_CHANNELS: u32 = 1024;
 
 /// One map in the kernel, shaped after a map of ours.
 #[derive(Debug)]
@@ -25,8 +29,10 @@ struct KernelMap {
 #[derive(Debug)]
 pub(super) struct KernelMaps {
     maps: Vec<KernelMap>,
+    /// What packets give in place of the machine.
+    pub(super) given: Given,
     pub(super) channels: Vec<Channel>,
-    /// Sockets that xskmap slots hold, kept open.
+    /// Sockets and events that slots hold, kept open.
     sockets: Vec<OwnedFd>,
 }
 
@@ -50,7 +56,7 @@ fn possible_cpus() -> io::Result<usize> {
     Ok(value.iter().take_while(|byte| **byte == 0).count() / 8)
 }
 
-fn create_sized(def: &MapDef, inner: Option<&OwnedFd>) -> io::Result<OwnedFd> {
+pub(super) fn create_sized(def: &MapDef, inner: Option<&OwnedFd>) -> io::Result<OwnedFd> {
     sys::bpf(Command::MapCreate, &mut creation(def, inner)).map(sys::owned)
 }
 
@@ -151,8 +157,8 @@ fn resized(value: &[u8], bytes: usize) -> Vec<u8> {
 }
 
 impl KernelMaps {
-    /// Creates and seeds maps like those of the set, and opens the channels of `cpu`.
-    pub(super) fn new(set: &MapSet, cpu: usize) -> Result<KernelMaps, KernelError> {
+    /// Creates and seeds maps like those of the set, and opens the channels of `cpus`.
+    pub(super) fn new(set: &MapSet, cpus: usize) -> Result<KernelMaps, KernelError> {
         let failed = |map: &Map, error| KernelError::Map {
             name: map.def().name.clone(),
             error,
@@ -166,36 +172,58 @@ impl KernelMaps {
             let template = template.as_ref().map(|t| &t.fd);
             maps.push(create(map.def(), template).map_err(|e| failed(map, e))?);
         }
+        let given = Given::new().map_err(|error| KernelError::Map {
+            name: "of what packets give".into(),
+            error,
+        })?;
         let mut kernel = KernelMaps {
             maps,
+            given,
             channels: Vec::new(),
             sockets: Vec::new(),
         };
         for (id, map) in set.iter().enumerate() {
-            kernel.open(id, map, cpu).map_err(|e| failed(map, e))?;
+            kernel.open(id, map, cpus).map_err(|e| failed(map, e))?;
             kernel.seed(id, map).map_err(|e| failed(map, e))?;
         }
         Ok(kernel)
     }
 
+    /// How many maps of the set there are; this is the id of the map of given values.
+    pub(super) fn len(&self) -> usize {
+        self.maps.len()
+    }
+
     /// The descriptor of a map.
     pub(super) fn fd(&self, map: MapId) -> Option<&OwnedFd> {
+        if map == self.maps.len() {
+            return Some(&self.given.fd);
+        }
         self.maps.get(map).map(|map| &map.fd)
     }
 
     /// Listens where programs write to the host.
-    fn open(&mut self, id: MapId, map: &Map, cpu: usize) -> io::Result<()> {
+    fn open(&mut self, id: MapId, map: &Map, cpus: usize) -> io::Result<()> {
         let kernel = &self.maps[id];
         match map.kind() {
             MapType::Ringbuf => {
                 let channel = Channel::ring(id, map.def(), &kernel.fd)?;
                 self.channels.push(channel);
             }
-            MapType::PerfEventArray if (cpu as u32) < map.def().max_entries => {
-                let channel = Channel::open(cpu)?;
-                let fd = channel.as_raw_fd().to_le_bytes();
-                kernel.update(&(cpu as u32).to_le_bytes(), &fd)?;
-                self.channels.push(Channel::perf(id, channel)?);
+            MapType::PerfEventArray => {
+                let slots = map.def().max_entries.min(MOST_CHANNELS);
+                for slot in 0..slots {
+                    // Slots that no CPU has are filled too: a program that names one is told that
+                    // it is another CPU's, not that nobody listens.
+                    let channel = Channel::open((slot as usize).min(cpus - 1))?;
+                    let fd = channel.as_raw_fd().to_le_bytes();
+                    kernel.update(&slot.to_le_bytes(), &fd)?;
+                    if (slot as usize) < cpus {
+                        self.channels.push(Channel::perf(id, channel)?);
+                    } else {
+                        self.sockets.push(channel);
+                    }
+                }
             }
             _ => {}
         }
@@ -254,6 +282,31 @@ impl KernelMaps {
                     kernel.update(&index.to_le_bytes(), &program.as_raw_fd().to_le_bytes())?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Makes the kernel's contents those of the set. Slots of programs stay.
+    pub(super) fn write(&mut self, set: &MapSet) -> io::Result<()> {
+        for (id, map) in set.iter().enumerate() {
+            let kernel = &self.maps[id];
+            match map.kind() {
+                MapType::Ringbuf | MapType::PerfEventArray | MapType::ProgArray => continue,
+                _ if map.def().data == Some(DataSection::Rodata) => continue,
+                MapType::Queue | MapType::Stack => {
+                    while kernel.lookup(Command::MapTake, &[]).is_ok() {}
+                }
+                _ => {
+                    let present: BTreeSet<Vec<u8>> = map.host_keys().into_iter().collect();
+                    for key in kernel.keys(map.def().key_size as usize) {
+                        if !present.contains(&key) {
+                            // Arrays keep their elements, and slots may be empty.
+                            let _ = sys::bpf(Command::MapDelete, &mut kernel.attr(&key));
+                        }
+                    }
+                }
+            }
+            self.seed(id, map)?;
         }
         Ok(())
     }

@@ -1,24 +1,31 @@
 //! `kernel`: the Linux kernel's own answer, by `BPF_PROG_TEST_RUN`.
 //!
 //! It is the judge of the interpreter and of the map and helper semantics that all engines
-//! share. One thread of its own does all the work, in an empty network namespace and bound to
-//! the CPU that is the packet's queue. What it cannot control: time and random numbers are the
-//! machine's, and a frame's receive queue is always 0 (`lo` has no other).
+//! share. One thread of its own does all the work, in a network namespace of its own and bound to
+//! the CPU that is the packet's queue.
 //!
 //! [`load`] loads programs (where the object has no types, with [`btf`]'s description of their
-//! functions), [`judge`] asks for a verdict only, [`worker`] runs packets, [`maps`] keeps the maps, [`port`] makes the interfaces that redirects name, [`channel`] reads
-//! events, [`sys`] holds the system calls.
+//! functions), [`judge`] asks for a verdict only, [`worker`] runs packets, [`given`] puts the
+//! packet's time and random numbers in place of the machine's, [`maps`] keeps the maps,
+//! [`network`] makes interfaces and routes by [`netlink`], [`channel`] reads events, [`untold`]
+//! (by [`reads`]) says what a run cannot tell, [`sys`] holds the system calls.
 
 mod btf;
 mod channel;
+mod given;
 mod judge;
 mod load;
 mod maps;
-mod port;
+mod netlink;
+mod network;
+mod reads;
 mod sys;
+mod untold;
 mod worker;
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
@@ -29,19 +36,26 @@ use bpf::{Finding, Hook, Stage};
 
 pub use judge::{Judgement, judge, log_from_the_start};
 
-use crate::{Reference, Runner, Setup, Unsupported};
+use crate::{Reference, Runner, Setup, Unsupported, Untold};
 
 /// Programs loaded into the running kernel.
 #[derive(Debug)]
 pub struct Kernel {
     requests: Sender<Request>,
     maps: MapSet,
+    /// Whether programs ran since the maps were read back.
+    ran: Arc<AtomicBool>,
+    untold: Vec<Untold>,
 }
 
-/// A batch to run, and where it goes back to.
-struct Request {
-    batch: Batch,
-    back: Sender<Batch>,
+/// What the worker's thread is asked for, and where the answer goes.
+enum Request {
+    /// To run a batch.
+    Run { batch: Batch, back: Sender<Batch> },
+    /// To make the contents of our maps those of the kernel's.
+    ReadBack { done: Sender<io::Result<()>> },
+    /// To make the contents of the kernel's maps those of ours.
+    Write { done: Sender<io::Result<()>> },
 }
 
 /// What can go wrong while programs are loaded.
@@ -51,8 +65,8 @@ enum KernelError {
     Map { name: String, error: io::Error },
     #[error("network namespace: {0}")]
     Namespace(io::Error),
-    #[error("an interface for each port: {0}")]
-    Ports(io::Error),
+    #[error("network: {0}")]
+    Network(network::NetworkError),
     #[error("BTF: {0}")]
     Btf(io::Error),
     #[error("{0}")]
@@ -126,6 +140,7 @@ impl Kernel {
             });
         }
         let maps = setup.maps.clone();
+        let untold = untold::all(&setup);
         let (requests, receiver) = mpsc::channel();
         let (ready, loaded) = mpsc::channel();
         thread::Builder::new()
@@ -133,16 +148,32 @@ impl Kernel {
             .spawn(move || serve(&setup, &ready, &receiver))
             .map_err(KernelError::Thread)?;
         match loaded.recv() {
-            Ok(Ok(())) => Ok(Kernel { requests, maps }),
+            Ok(Ok(())) => Ok(Kernel {
+                requests,
+                maps,
+                ran: Arc::new(AtomicBool::new(false)),
+                untold,
+            }),
             Ok(Err(error)) => Err(error.into()),
             Err(mpsc::RecvError) => {
                 Err(KernelError::Thread(io::ErrorKind::BrokenPipe.into()).into())
             }
         }
     }
+
+    /// Asks the worker's thread for something, and waits.
+    fn ask(&self, request: impl FnOnce(Sender<io::Result<()>>) -> Request) -> io::Result<()> {
+        let (done, answer) = mpsc::channel();
+        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+        if self.requests.send(request(done)).is_err() {
+            return Err(gone());
+        }
+        answer.recv().unwrap_or_else(|mpsc::RecvError| Err(gone()))
+    }
 }
 
-/// The thread: loads, says how that went, then runs batches until nobody is left to ask.
+/// The thread: loads, says how that went, then does what it is asked for until nobody is left to
+/// ask.
 fn serve(setup: &Setup, ready: &Sender<Result<(), KernelError>>, requests: &Receiver<Request>) {
     match worker::Worker::new(setup) {
         Err(error) => {
@@ -151,9 +182,19 @@ fn serve(setup: &Setup, ready: &Sender<Result<(), KernelError>>, requests: &Rece
         }
         Ok(mut worker) => {
             let _ = ready.send(Ok(()));
-            while let Ok(Request { mut batch, back }) = requests.recv() {
-                worker.process(&mut batch);
-                let _ = back.send(batch);
+            while let Ok(request) = requests.recv() {
+                match request {
+                    Request::Run { mut batch, back } => {
+                        worker.process(&mut batch);
+                        let _ = back.send(batch);
+                    }
+                    Request::ReadBack { done } => {
+                        let _ = done.send(worker.read_back());
+                    }
+                    Request::Write { done } => {
+                        let _ = done.send(worker.write_maps());
+                    }
+                }
             }
         }
     }
@@ -167,12 +208,25 @@ impl Reference for Kernel {
     fn runner(&self) -> Box<dyn Runner> {
         Box::new(KernelRunner {
             requests: self.requests.clone(),
+            ran: Arc::clone(&self.ran),
         })
     }
 
-    /// The maps, with the kernel's contents as of the end of the last batch.
+    /// The maps, with the kernel's contents as of now. A map that cannot be read keeps its old
+    /// contents, which a comparison then shows.
     fn maps(&self) -> &MapSet {
+        if self.ran.swap(false, Ordering::AcqRel) {
+            let _ = self.ask(|done| Request::ReadBack { done });
+        }
         &self.maps
+    }
+
+    fn maps_changed(&self) -> io::Result<()> {
+        self.ask(|done| Request::Write { done })
+    }
+
+    fn untold(&self) -> &[Untold] {
+        &self.untold
     }
 }
 
@@ -180,19 +234,22 @@ impl Reference for Kernel {
 #[derive(Debug)]
 struct KernelRunner {
     requests: Sender<Request>,
+    ran: Arc<AtomicBool>,
 }
 
 impl Runner for KernelRunner {
     fn process(&mut self, batch: &mut Batch) {
         let (back, done) = mpsc::channel();
-        let request = Request {
+        let request = Request::Run {
             batch: std::mem::take(batch),
             back,
         };
-        if let Err(mpsc::SendError(request)) = self.requests.send(request) {
-            *batch = request.batch;
-        } else if let Ok(processed) = done.recv() {
+        // The thread lives as long as somebody can ask; were it gone, no frame would come back.
+        if self.requests.send(request).is_ok()
+            && let Ok(processed) = done.recv()
+        {
             *batch = processed;
         }
+        self.ran.store(true, Ordering::Release);
     }
 }

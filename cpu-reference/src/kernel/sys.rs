@@ -13,6 +13,7 @@ pub(super) enum Command {
     MapCreate = 0,
     MapLookup = 1,
     MapUpdate = 2,
+    MapDelete = 3,
     MapNextKey = 4,
     ProgLoad = 5,
     TestRun = 10,
@@ -120,6 +121,25 @@ pub(super) fn bind_to_cpu(cpu: usize) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// The name of an interface in the calling thread's network namespace.
+pub(super) fn interface_name(index: u32) -> io::Result<String> {
+    let mut name = [0; libc::IF_NAMESIZE];
+    // SAFETY: the name is writable for as many bytes as the function writes at most.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    if found.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(0);
+    Ok(String::from_utf8_lossy(&name[..end]).into_owned())
+}
+
+/// How many CPUs are online: those that the calling thread may be bound to.
+pub(super) fn online_cpus() -> usize {
+    // SAFETY: reads a number of the system.
+    let cpus = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+    usize::try_from(cpus).unwrap_or(1).max(1)
 }
 
 /// An `AF_XDP` socket, to be put into an xskmap.

@@ -8,10 +8,12 @@ use bpf::map::MapSet;
 use bpf::run::{Batch, Event, Frame, Trap, TrapCause};
 
 use super::KernelError;
+use super::given;
 use super::load::{self, Loadable};
 use super::maps::KernelMaps;
-use super::port;
+use super::network;
 use super::sys::{self, Attr, Command};
+use super::untold;
 use crate::Setup;
 
 /// Largest frame that can come back, in bytes.
@@ -29,6 +31,11 @@ pub(super) struct Worker {
     _others: Vec<OwnedFd>,
     kernel: KernelMaps,
     maps: MapSet,
+    /// The seed of random numbers.
+    seed: u64,
+    /// Whether frames come in by an interface that programs cannot name, so that there are
+    /// receive queues.
+    unnamed: bool,
     /// The CPU the thread is bound to.
     cpu: Option<u32>,
     out: Vec<u8>,
@@ -37,8 +44,11 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(setup: &Setup) -> Result<Worker, KernelError> {
         sys::empty_network().map_err(KernelError::Namespace)?;
-        port::create_all(&setup.environment, &setup.maps).map_err(KernelError::Ports)?;
-        let kernel = KernelMaps::new(&setup.maps, 0)?;
+        let cpus = sys::online_cpus();
+        let unnamed = cpus > 1 && !untold::names_port(setup);
+        network::fill(&setup.environment, &setup.maps, cpus as u32, unnamed)
+            .map_err(KernelError::Network)?;
+        let kernel = KernelMaps::new(&setup.maps, cpus)?;
         let mut programs = Vec::new();
         for program in &setup.programs {
             programs.push(load(program, &kernel)?);
@@ -57,12 +67,24 @@ impl Worker {
             _others: programs.collect(),
             kernel,
             maps: setup.maps.clone(),
+            seed: setup.environment.seed,
+            unnamed,
             cpu: None,
             out: vec![0; MAX_FRAME],
         })
     }
 
-    /// Runs all frames, then reads the maps back.
+    /// Makes the contents of our maps those of the kernel's.
+    pub(super) fn read_back(&self) -> io::Result<()> {
+        self.kernel.read_back(&self.maps)
+    }
+
+    /// Makes the contents of the kernel's maps those of ours.
+    pub(super) fn write_maps(&mut self) -> io::Result<()> {
+        self.kernel.write(&self.maps)
+    }
+
+    /// Runs all frames.
     pub(super) fn process(&mut self, batch: &mut Batch) {
         for index in 0..batch.frames.len() {
             let errno = match self.run(batch, index) {
@@ -80,8 +102,6 @@ impl Worker {
             };
             batch.traps.push((index, trap));
         }
-        // A map that cannot be read keeps its old contents, which a comparison then shows.
-        let _ = self.kernel.read_back(&self.maps);
     }
 
     fn run(&mut self, batch: &mut Batch, index: usize) -> io::Result<()> {
@@ -94,10 +114,18 @@ impl Worker {
         let input = &batch.memory[start + frame.meta as usize..start + frame.end as usize];
         let meta_len = frame.data - frame.meta;
         let mut context = [0; XDP_MD];
-        let words = [meta_len, input.len() as u32, 0, frame.port, 0, 0];
+        let (port, queue) = match (self.unnamed, frame.port) {
+            (true, _) => (network::UNNAMED, frame.queue),
+            // The loopback interface has one queue.
+            (false, 1) => (1, 0),
+            (false, port) => (port, frame.queue),
+        };
+        let words = [meta_len, input.len() as u32, 0, port, queue, 0];
         for (field, word) in context.chunks_exact_mut(4).zip(words) {
             field.copy_from_slice(&word.to_le_bytes());
         }
+        let given = &self.kernel.given;
+        given.set(self.seed, frame.number, frame.arrival_ns);
         let mut context_out = [0; XDP_MD];
         let mut attr = Attr::new()
             .fd(0, &self.entry)
@@ -154,12 +182,15 @@ fn place(batch: &mut Batch, index: usize, bytes: &[u8], meta_len: u32) {
 
 /// Loads one program.
 fn load(program: &Program, maps: &KernelMaps) -> Result<OwnedFd, KernelError> {
-    let loadable = Loadable::new(program, None, |map| maps.fd(map)).map_err(|error| {
-        KernelError::NotLoadable {
-            name: program.name.clone(),
-            reason: error.to_string(),
-        }
+    let not_loadable = |reason: String| KernelError::NotLoadable {
+        name: program.name.clone(),
+        reason,
+    };
+    let replaced = given::replace(program, maps.len()).ok_or_else(|| {
+        not_loadable("a jump is too long once calls of clocks are replaced".into())
     })?;
+    let loadable = Loadable::new(&replaced, None, |map| maps.fd(map))
+        .map_err(|error| not_loadable(error.to_string()))?;
     // The log is only asked for once a program is known to be rejected.
     let error = match loadable.load(0, &mut []) {
         Ok(fd) => return Ok(fd),

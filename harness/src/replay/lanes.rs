@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bpf::Hook;
-use bpf::run::{Batch, Event, Outcome};
+use bpf::run::{Batch, Event, Outcome, TrapCause};
 use cpu_reference::Runner;
 use nic_model::{ArrivalOrder, Queue};
 use rayon::prelude::*;
@@ -13,7 +13,7 @@ use super::order::Order;
 use super::second::{Opinions, Second};
 use super::watched::Watched;
 use crate::clock::Stopwatch;
-use crate::compare::{self, Difference, Untold};
+use crate::compare::{self, Difference, Told};
 
 /// Room around a frame, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Lane {
         self.differences.clear();
     }
 
-    fn run(&mut self, hook: &Hook, untold: Untold) {
+    fn run(&mut self, hook: &Hook, told: Told) {
         if self.nic.frames.is_empty() {
             return;
         }
@@ -84,12 +84,12 @@ impl Lane {
                 hook,
             );
             self.reference_time += watch.elapsed();
-            self.compare(hook, untold);
+            self.compare(hook, told);
         }
     }
 
     /// In arrival order NIC and reference have nothing in common, so they run side by side.
-    fn run_side_by_side(&mut self, hook: &Hook, untold: Untold) {
+    fn run_side_by_side(&mut self, hook: &Hook, told: Told) {
         let Lane {
             device,
             runner,
@@ -115,7 +115,7 @@ impl Lane {
             },
         );
         if self.runner.is_some() {
-            self.compare(hook, untold);
+            self.compare(hook, told);
         }
     }
 
@@ -140,19 +140,23 @@ impl Lane {
         }
     }
 
-    fn compare(&mut self, hook: &Hook, untold: Untold) {
+    fn compare(&mut self, hook: &Hook, told: Told) {
         for index in 0..self.nic.frames.len() {
+            if refused(&self.reference.outcome(index, hook)).is_some() {
+                continue;
+            }
             let mut differences = compare::outcomes(
                 &self.nic.outcome(index, hook),
                 &self.reference.outcome(index, hook),
-                untold,
+                told,
             );
             let silent = self.nic.events.is_empty() && self.reference.events.is_empty();
-            if !(silent || untold.events) {
+            if !silent {
                 let packet = self.nic.frames[index].number;
                 differences.extend(compare::events(
                     events_of(&self.nic.events, packet),
                     events_of(&self.reference.events, packet),
+                    told,
                 ));
             }
             if !differences.is_empty() {
@@ -167,6 +171,14 @@ fn refer(runner: &mut dyn Runner, second: Option<&mut Second>, batch: &mut Batch
     match second {
         Some(second) => second.process(runner, batch, hook),
         None => runner.process(batch),
+    }
+}
+
+/// Why the reference did not run the program on this frame, if it did not: the errno.
+pub(crate) fn refused(reference: &Outcome<'_>) -> Option<i32> {
+    match reference.trap?.cause {
+        TrapCause::NotRun { errno } => Some(errno),
+        _ => None,
     }
 }
 
@@ -215,7 +227,7 @@ pub struct Lanes {
     hook: Hook,
     room: Room,
     pool: Option<rayon::ThreadPool>,
-    untold: Untold,
+    told: Told,
     /// Where queues share maps and try chunks side by side nonetheless. The last lane is then
     /// that of arrival order, for the chunks that do not go otherwise.
     watched: Option<Watched>,
@@ -251,7 +263,7 @@ impl Lanes {
             hook,
             room,
             pool,
-            untold: Untold::default(),
+            told: Told::default(),
             watched: None,
             places: Vec::new(),
         }
@@ -272,7 +284,7 @@ impl Lanes {
             hook,
             room,
             pool,
-            untold: Untold::default(),
+            told: Told::default(),
             watched: None,
             places: Vec::new(),
         }
@@ -297,10 +309,10 @@ impl Lanes {
         self.watched.as_ref().map_or(0, Watched::redone)
     }
 
-    /// The same, with fields that are not compared.
+    /// The same, with a reference that tells this much.
     #[must_use]
-    pub fn without(mut self, untold: Untold) -> Lanes {
-        self.untold = untold;
+    pub fn told(mut self, told: Told) -> Lanes {
+        self.told = told;
         self
     }
 
@@ -329,11 +341,6 @@ impl Lanes {
         let mut all = Opinions::default();
         seconds.for_each(|second| all.add(&second.opinions));
         Some(all)
-    }
-
-    /// Fields that are not compared.
-    pub fn untold(&self) -> Untold {
-        self.untold
     }
 
     /// The order in which queues are processed.
@@ -413,16 +420,16 @@ impl Lanes {
                 lane.reference.push(arrival, frame, head, tail);
             }
         }
-        let (hook, untold) = (&self.hook, self.untold);
+        let (hook, told) = (&self.hook, self.told);
         let lanes = &mut self.lanes;
         match (&self.pool, order) {
-            (None, _) => lanes.iter_mut().for_each(|lane| lane.run(hook, untold)),
+            (None, _) => lanes.iter_mut().for_each(|lane| lane.run(hook, told)),
             (Some(pool), Order::PerQueue) => {
-                pool.install(|| lanes.par_iter_mut().for_each(|lane| lane.run(hook, untold)));
+                pool.install(|| lanes.par_iter_mut().for_each(|lane| lane.run(hook, told)));
             }
             (Some(pool), Order::Arrival) => {
                 let lane = &mut lanes[all];
-                pool.install(|| lane.run_side_by_side(hook, untold));
+                pool.install(|| lane.run_side_by_side(hook, told));
             }
         }
     }

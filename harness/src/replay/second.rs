@@ -9,7 +9,7 @@ use bpf::map::MapSet;
 use bpf::run::{Arrival, Batch, Frame};
 use cpu_reference::Runner;
 
-use crate::compare::{self, Difference, Untold};
+use crate::compare::{self, Difference, Told};
 
 /// One packet in so many is asked about.
 pub const SAMPLE: u64 = 64;
@@ -106,7 +106,7 @@ impl Second {
                 let differences = compare::outcomes(
                     &batch.outcome(batch.frames.len() - 1, hook),
                     &self.batch.outcome(0, hook),
-                    Untold::default(),
+                    Told::default(),
                 );
                 done = std::mem::take(&mut batch.frames);
                 self.note(number, differences);
@@ -184,10 +184,10 @@ impl Second {
         self.batch.push(arrival, original, room.0, room.1);
         self.run();
         let own = self.batch.outcome(0, hook);
-        if compare::outcomes(nic, &own, Untold::default()).is_empty() {
+        if compare::outcomes(nic, &own, Told::default()).is_empty() {
             self.opinions.sides.0 += 1;
         }
-        if compare::outcomes(reference, &own, Untold::default()).is_empty() {
+        if compare::outcomes(reference, &own, Told::default()).is_empty() {
             self.opinions.sides.1 += 1;
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bpf::run::{RedirectTarget, Trap};
 use caps::Caps;
+use cpu_reference::Untold;
 use isa::Image;
 use serde_json::{Value, json};
 
@@ -86,8 +87,8 @@ pub struct Report {
     pub not_run: BTreeMap<NotRun, u64>,
     /// Name of the reference, if there is one.
     pub reference: Option<&'static str>,
-    /// Fields that the reference cannot tell.
-    pub not_compared: Vec<&'static str>,
+    /// What is not compared, since the reference cannot tell it.
+    pub not_compared: Vec<Untold>,
     /// What rbpf, as a second opinion, has come to; `None` if it was not asked.
     pub second: Option<Opinions>,
     /// Why it was not asked, where it was to be had.
@@ -187,7 +188,10 @@ impl Report {
             },
             "compare": {
                 "reference": self.reference,
-                "not_compared": self.not_compared,
+                "not_compared": self.not_compared.iter().map(|u| u.what).collect::<Vec<_>>(),
+                "not_compared_why": self.not_compared.iter()
+                    .map(|u| (u.what.to_owned(), json!(u.why)))
+                    .collect::<serde_json::Map<_, _>>(),
                 "second_opinion": self.second.as_ref().map(|s| json!({
                     "reference": "rbpf",
                     "asked": s.asked,
@@ -317,11 +321,11 @@ impl Report {
             self.compared
         );
         self.second_text(t, style);
-        if !self.not_compared.is_empty() {
+        for untold in &self.not_compared {
             let _ = writeln!(
                 t,
-                "             not compared, since {reference} does not tell: {}",
-                self.not_compared.join(", ")
+                "             not compared: {}: {}",
+                untold.what, untold.why
             );
         }
         if let Some(first) = &self.first {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use bpf::finding::{Finding, Stage};
+use cpu_reference::Untold;
 
-use crate::replay::lanes::{Processed, Spent};
+use crate::replay::lanes::{Processed, Spent, refused};
 use crate::report::run::{FirstMismatch, NotRun};
 
 #[derive(Debug, Default)]
@@ -14,6 +15,8 @@ pub(super) struct Counts {
     pub(super) verdicts: BTreeMap<&'static str, u64>,
     pub(super) not_run: BTreeMap<NotRun, u64>,
     pub(super) compared: u64,
+    /// Frames that the reference refused, by errno.
+    pub(super) refused: BTreeMap<i32, u64>,
     pub(super) mismatched: u64,
     pub(super) first: Option<FirstMismatch>,
     pub(super) cycles: u64,
@@ -28,8 +31,10 @@ impl Counts {
             self.cycles += packet.nic.cost.cycles;
             self.cycle_packets += 1;
         }
-        if packet.reference.is_some() {
-            self.compared += 1;
+        match packet.reference.as_ref().map(refused) {
+            None => {}
+            Some(None) => self.compared += 1,
+            Some(Some(errno)) => *self.refused.entry(errno).or_default() += 1,
         }
         if !packet.differences.is_empty() {
             self.mismatched += 1;
@@ -42,6 +47,22 @@ impl Counts {
                 });
             }
         }
+    }
+
+    /// The frames that the reference refused.
+    pub(super) fn untold(&self) -> Option<Untold> {
+        let frames: u64 = self.refused.values().sum();
+        let errors = self
+            .refused
+            .keys()
+            .map(|e| std::io::Error::from_raw_os_error(*e).to_string());
+        (frames > 0).then(|| Untold {
+            what: "frames",
+            why: format!(
+                "the reference ran nothing on {frames} frames ({})",
+                errors.collect::<Vec<_>>().join(", ")
+            ),
+        })
     }
 
     pub(super) fn add_spent(&mut self, spent: Spent) {

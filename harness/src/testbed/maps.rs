@@ -1,10 +1,18 @@
 //! The maps of a running testbed: both sides at once.
 
 use bpf::map::{Errno, Map, MapSet};
+use cpu_reference::Reference;
 
-use super::{ReferenceChoice, Testbed};
+use super::Testbed;
 use crate::error::Error;
 use crate::seeds::Seeds;
+
+/// Brings a reference to the contents that its maps were given.
+pub(super) fn changed(reference: &dyn Reference) -> Result<(), Error> {
+    let changed = reference.maps_changed();
+    changed
+        .map_err(|e| Error::environment(format!("maps of the {} reference: {e}", reference.name())))
+}
 
 impl Testbed {
     /// The NIC's maps, by index in the program's map list.
@@ -25,24 +33,14 @@ impl Testbed {
         let Some(running) = &self.running else {
             return Ok(());
         };
-        self.can_change()?;
         change(running.nic.maps())?;
         match &running.reference {
-            Some(reference) => change(reference.maps()),
+            Some(reference) => {
+                change(reference.maps())?;
+                changed(reference.as_ref())
+            }
             None => Ok(()),
         }
-    }
-
-    /// Whether maps can be changed from outside: the kernel has maps of its own, which are
-    /// seeded once.
-    pub(super) fn can_change(&self) -> Result<(), Error> {
-        if self.settings.reference == ReferenceChoice::Kernel {
-            return Err(Error::usage(
-                "maps cannot be changed during a run with the kernel as reference",
-            )
-            .help("seed them before the first packet, or choose --reference interp"));
-        }
-        Ok(())
     }
 
     /// The value of `key` in the NIC's map of this name, as the host reads it (per-CPU maps:

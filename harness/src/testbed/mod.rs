@@ -213,7 +213,6 @@ impl Testbed {
     /// # Errors
     /// As [`Testbed::load`].
     pub fn replace(&mut self, set: &ProgramSet, entry: &str) -> Result<&Decision, Error> {
-        self.can_change()?;
         let before = self.running.take();
         self.load(set, entry)?;
         if let (Some(before), Some(now)) = (before, &self.running) {
@@ -221,6 +220,7 @@ impl Testbed {
             carry_over(&before.maps, before.nic.maps(), &now.maps, now.nic.maps());
             if let (Some(old), Some(new)) = (&before.reference, &now.reference) {
                 carry_over(&before.maps, old.maps(), &now.maps, new.maps());
+                maps::changed(new.as_ref())?;
             }
         }
         Ok(&self.decision)
@@ -347,7 +347,8 @@ impl Testbed {
             spent.reference += now.reference;
             if let Some(r) = &running.reference {
                 reference = Some(r.name());
-                not_compared = running.lanes.untold().names();
+                not_compared = r.untold().to_vec();
+                not_compared.extend(self.counts.untold());
                 second = running.lanes.opinions();
                 second_not.clone_from(&running.second_not);
                 map_differences = Some(mapdiff::compare(

@@ -13,7 +13,7 @@ use nic_model::{LoadError, Nic, ProgramId};
 use verifier::Verified;
 
 use super::{ReferenceChoice, Testbed, threads};
-use crate::compare::Untold;
+use crate::compare::Told;
 use crate::error::Error;
 use crate::replay::lanes::{Lanes, Room};
 use crate::replay::order::{self, Order, OrderReason};
@@ -127,15 +127,15 @@ impl Testbed {
         };
         let (lanes, second_not) =
             self.second_opinion(programs, seeds, opinion, reference.as_deref(), lanes)?;
-        let untold = match self.settings.reference {
-            ReferenceChoice::Kernel => Untold::KERNEL,
-            _ => Untold::default(),
+        let told = match self.settings.reference {
+            ReferenceChoice::Kernel => Told::KERNEL,
+            _ => Told::default(),
         };
         Ok(Running {
             maps: Arc::clone(&entry.maps),
             nic,
             reference,
-            lanes: lanes.without(untold),
+            lanes: lanes.told(told),
             order,
             watched: watches.is_some(),
             second_not,
