@@ -53,7 +53,7 @@
 //! [`pipeline::assess`] alone answers whether a NIC takes a program, without running it.
 //!
 //! What belongs here: joining the stages, replay ([`replay`]), comparing ([`compare`],
-//! [`mapdiff`]), deciding ([`decide`]), telling ([`report`], [`outcomes`]). The command line
+//! [`mapdiff`], [`verdicts`]), deciding ([`decide`]), telling ([`report`], [`outcomes`]). The command line
 //! ([`cli`]) only parses and prints. What does not: what any one stage knows.
 
 pub mod cli;
@@ -70,5 +70,6 @@ pub mod report;
 pub mod rules;
 pub mod seeds;
 pub mod testbed;
+pub mod verdicts;
 
 pub use error::{Error, Status};

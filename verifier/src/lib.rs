@@ -87,6 +87,8 @@ pub struct Stats {
     pub insns_processed: u64,
     /// States kept for pruning.
     pub states: u64,
+    /// The most of them at one instruction.
+    pub states_per_insn: u64,
     /// Stack bytes over the deepest chain of calls.
     pub stack_bytes: u32,
     /// Functions in the deepest chain of calls, the entry included.
@@ -161,7 +163,18 @@ pub struct Rejection {
 /// [`Rejection`] with the first thing that cannot be proved.
 pub fn verify(program: Arc<Program>, options: Options<'_>) -> Result<Verified, Box<Rejection>> {
     let mut log = String::new();
-    match prove(&program, options, &mut log) {
+    let wanted = options.log;
+    let result = prove(&program, options, &mut log);
+    if wanted {
+        match &result {
+            Ok(proved) => log::processed(&mut log, &proved.stats, &proved.frames),
+            Err(failed) => {
+                log::refused(&mut log, &failed.1.message);
+                log::processed(&mut log, &failed.2, &[]);
+            }
+        }
+    }
+    match result {
         Ok(proved) => Ok(Verified {
             facts: proved.facts,
             stats: proved.stats,
@@ -207,7 +220,7 @@ fn prove(program: &Program, options: Options<'_>, log: &mut String) -> Result<Pr
         cfg: &cfg,
     };
     let mut device = options.device;
-    let log = options.log.then_some(log);
+    let log = options.log.then(|| log::Log::new(log, &cx));
     let mut findings = Vec::new();
     if let Some(hooks) = device.as_deref_mut() {
         for map in program.maps.iter() {

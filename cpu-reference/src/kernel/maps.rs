@@ -65,7 +65,7 @@ pub(super) fn create_sized(def: &MapDef, inner: Option<&OwnedFd>) -> io::Result<
 pub(super) fn create_alone(def: &MapDef, types: Option<&OwnedFd>) -> io::Result<OwnedFd> {
     let inner = def.inner.as_deref();
     let inner = inner.map(|inner| create_alone(inner, types)).transpose()?;
-    let plain = creation(def, inner.as_ref());
+    let plain = creation(def, inner.as_ref()).name(28, &def.name);
     let fd = match types {
         // As libbpf does: again without types where the kernel refuses them.
         Some(types) if def.value_type != 0 => {

@@ -46,6 +46,17 @@ impl Attr {
         self
     }
 
+    /// Sets a field of 16 bytes to a name, with what the kernel takes of it.
+    pub(super) fn name(mut self, offset: usize, name: &str) -> Attr {
+        let taken = name
+            .bytes()
+            .filter(|b| b.is_ascii_alphanumeric() || b"_.".contains(b));
+        for (field, byte) in self.0[offset..offset + 15].iter_mut().zip(taken) {
+            *field = byte;
+        }
+        self
+    }
+
     /// Sets a field to a descriptor.
     pub(super) fn fd(self, offset: usize, fd: &OwnedFd) -> Attr {
         self.u32(offset, fd.as_raw_fd() as u32)

@@ -240,9 +240,20 @@ pub struct VerifyArgs {
     #[arg(long)]
     pub facts: bool,
 
+    /// Ask this machine's kernel too, and print both verdicts and where they first differ.
+    #[arg(long, value_enum, value_name = "WITH", conflicts_with = "nic")]
+    pub compare: Option<CompareWith>,
+
     /// Verify as bound to this NIC, with its driver's own checks.
     #[arg(long, value_name = "NIC")]
     pub nic: Option<String>,
+}
+
+/// Whose verdict is asked for beside nicbed's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CompareWith {
+    /// The verifier of the kernel that runs here; needs the right to load programs.
+    Kernel,
 }
 
 /// `nicbed check`

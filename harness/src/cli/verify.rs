@@ -4,16 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bpf::{Program, ProgramSet, Refused};
+use cpu_reference::Unsupported;
 use serde_json::json;
 use verifier::Options;
 
-use super::args::{VerifyArgs, WhatIfArgs};
+use super::args::{CompareWith, VerifyArgs, WhatIfArgs};
 use super::input;
 use super::output::Output;
 use crate::clock::Stopwatch;
 use crate::error::{Error, Status};
 use crate::report::json::{Document, Reject, Results, VerifyResult, VerifyStats};
 use crate::report::render_finding;
+use crate::verdicts::{self, KernelVerdict};
 
 pub(super) fn run(args: &VerifyArgs, output: &mut Output) -> Result<Status, Error> {
     let json = output.is_json()?;
@@ -56,6 +58,13 @@ pub(super) fn run(args: &VerifyArgs, output: &mut Output) -> Result<Status, Erro
     if results.iter().any(|r| r.accepted == Some(false)) {
         status = status.worst(Status::Negative);
     }
+    if results
+        .iter()
+        .filter_map(|r| r.kernel.as_ref())
+        .any(|k| !k.agrees)
+    {
+        status = status.worst(Status::Disagree);
+    }
     if json {
         output.json(&Document::new("verify", Results { results }))?;
     }
@@ -86,6 +95,13 @@ fn one(
         },
     );
     let micros = watch.elapsed().as_micros() as u64;
+    let kernel = match args.compare {
+        Some(CompareWith::Kernel) => {
+            let asked = verdicts::ask_kernel(program, &verdict);
+            Some(asked.map_err(|reason| cannot_ask(&set.object, program, &reason))?)
+        }
+        None => None,
+    };
     let (stats, log) = match &verdict {
         Ok(v) => (v.stats(), v.log().to_owned()),
         Err(r) => (r.stats, r.log.clone()),
@@ -100,6 +116,7 @@ fn one(
             states: stats.states,
             micros,
         }),
+        kernel,
         facts: match &verdict {
             Ok(v) if args.facts => Some(facts(v)),
             _ => None,
@@ -136,8 +153,64 @@ fn one(
                 ))?;
             }
         }
+        if let Some(kernel) = &result.kernel {
+            output.print(&kernel_text(kernel, style))?;
+        }
     }
     Ok(result)
+}
+
+fn cannot_ask(object: &str, program: &Program, reason: &Unsupported) -> Error {
+    let text = format!(
+        "{object}: {}: the kernel cannot be asked: {reason}",
+        program.name
+    );
+    Error::environment(text)
+        .help("--compare kernel needs Linux, and the right to load programs (root, or CAP_BPF with CAP_PERFMON and CAP_NET_ADMIN)")
+}
+
+fn kernel_text(kernel: &KernelVerdict, style: crate::report::Style) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    let processed = kernel
+        .insns_processed
+        .map_or_else(String::new, |n| format!(": {n} processed"));
+    if kernel.accepted {
+        let _ = writeln!(text, "  kernel: {}{processed}", style.good("accepted"));
+    } else {
+        let at = kernel
+            .pc
+            .map_or_else(String::new, |pc| format!(" at insn {pc}"));
+        let _ = writeln!(
+            text,
+            "  kernel: {}{at}: {}",
+            style.bad("rejected"),
+            kernel.message
+        );
+    }
+    if !kernel.agrees {
+        let _ = writeln!(text, "  {}", style.bad("the verdicts differ"));
+    }
+    if let Some(difference) = &kernel.difference {
+        let step = match difference.step {
+            Some(step) => format!("after {step} instructions on the same way"),
+            None => "where one ends".to_owned(),
+        };
+        let line = |line: &str| {
+            if line.is_empty() {
+                "(ends)".to_owned()
+            } else {
+                line.to_owned()
+            }
+        };
+        let _ = writeln!(
+            text,
+            "  first difference, {step}:\n    here   {}\n    kernel {}",
+            line(&difference.here),
+            line(&difference.kernel)
+        );
+    }
+    text
 }
 
 /// A program that the loader refuses: rejected, or of another kind and then no matter here.
@@ -167,6 +240,7 @@ fn one_refused(
         accepted: has_hook.then_some(false),
         reject: has_hook.then(|| Reject::from(&refused.finding)),
         stats: None,
+        kernel: None,
         facts: None,
         log: None,
         error: (!has_hook).then(|| refused.finding.message.clone()),
@@ -180,6 +254,7 @@ fn unreadable(path: &Path, error: &Error) -> VerifyResult {
         accepted: None,
         reject: None,
         stats: None,
+        kernel: None,
         facts: None,
         log: None,
         error: Some(error.to_string()),

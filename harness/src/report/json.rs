@@ -66,6 +66,9 @@ pub struct VerifyResult {
     pub reject: Option<Reject>,
     /// What the verifier spent; null where it did not run.
     pub stats: Option<VerifyStats>,
+    /// What the kernel said, if it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<crate::verdicts::KernelVerdict>,
     /// What holds at every instruction, if asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub facts: Option<serde_json::Value>,

@@ -17,6 +17,7 @@ use crate::assertions::Assertion;
 use crate::check::{self, MAX_FRAMES};
 use crate::domain::{Ids, State};
 use crate::facts::Visits;
+use crate::log::{self, Log};
 use crate::platform;
 use crate::report::{Problem, Rule};
 use crate::transfer::branch::Branch;
@@ -83,7 +84,7 @@ pub(crate) struct Explorer<'a, 'd, 'h> {
     ids: Ids,
     effects: Effects,
     outcome: Outcome,
-    log: Option<&'d mut String>,
+    log: Option<Log<'d>>,
 }
 
 /// Where a path stands after one instruction.
@@ -97,7 +98,7 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
         cx: &'a Context<'a>,
         assertions: &'a [Vec<Assertion>],
         device: Option<&'d mut (dyn DeviceHooks + 'h)>,
-        log: Option<&'d mut String>,
+        log: Option<Log<'d>>,
     ) -> Explorer<'a, 'd, 'h> {
         let len = cx.platform.program.insns.len();
         Explorer {
@@ -134,6 +135,7 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
         self.pending.push(Path {
             state,
             pc: 0,
+            from: None,
             node: 0,
             checkpoint: None,
             written: [0; MAX_FRAMES],
@@ -152,6 +154,8 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
     }
 
     fn follow(&mut self, path: &mut Path) -> Result<(), Problem> {
+        let mut from = path.from.take();
+        let mut starts = true;
         loop {
             self.outcome.stats.insns_processed += 1;
             if self.outcome.stats.insns_processed > MAX_PROCESSED {
@@ -163,9 +167,18 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
                 .help("bound loops more tightly, or split the program with tail calls"));
             }
             if self.cx.cfg.prune_point[path.pc] && self.prune(path)? {
+                if let Some(log) = &mut self.log {
+                    log.safe(from, path.pc);
+                }
                 return Ok(());
             }
-            self.log_state(path);
+            if let Some(log) = &mut self.log {
+                if starts {
+                    log.path(self.cx, from, &path.state, path.pc);
+                }
+                log.insn(self.cx, path.pc);
+            }
+            (starts, from) = (false, None);
             match self.step(path)? {
                 Step::On => {}
                 Step::End => return Ok(()),
@@ -206,7 +219,9 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
                 dst,
                 src,
             };
+            self.effects.clear();
             self.branch(path, branch)?;
+            self.log_known(path, pc, path.state.depth(), None);
             return Ok(Step::On);
         }
         let demands = precision::demands(cx, &path.state, insn);
@@ -218,6 +233,8 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
         }
         self.effects.clear();
         let depth = path.state.depth();
+        let leaves = self.log.is_some() && *insn == Insn::Exit && depth > 0;
+        let callee = leaves.then(|| log::registers(&cx.platform, &path.state));
         let next = transfer::step(cx, &mut path.state, &mut self.ids, &mut self.effects, pc);
         self.use_effects(path);
         path.node = self.tree.grow(
@@ -242,9 +259,15 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
         match next {
             Next::At(at) => {
                 path.pc = at;
+                self.log_known(path, pc, depth, callee.as_deref());
                 Ok(Step::On)
             }
-            Next::End => Ok(Step::End),
+            Next::End => {
+                if let Some(log) = &mut self.log {
+                    log.end_line();
+                }
+                Ok(Step::End)
+            }
         }
     }
 
@@ -263,6 +286,7 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
         let linked = self.tree.keep_linked(branch.linked(&path.state));
         path.node = self.tree.grow(path.node, plain_step(pc, linked));
         let mut other = path.clone();
+        other.from = Some(pc);
         other.pc = target;
         branch.assume(&mut other.state, true);
         branch.assume(&mut path.state, false);
@@ -294,6 +318,7 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
         let Some(pc) = transfer::tail_call_returns(&mut other.state) else {
             return Ok(());
         };
+        other.from = Some(path.pc);
         other.pc = pc;
         other.node = self.tree.grow(other.node, Node::TailReturn);
         self.push(other)
@@ -365,6 +390,9 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
             misses: 0,
         });
         self.by_pc[path.pc].push(id);
+        let here = self.by_pc[path.pc].len() as u64;
+        let most = &mut self.outcome.stats.states_per_insn;
+        *most = (*most).max(here);
         path.node = self.tree.grow(path.node, Node::Checkpoint(id));
         path.checkpoint = Some(id);
         path.written = [0; MAX_FRAMES];
@@ -420,9 +448,18 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
         }
     }
 
-    fn log_state(&mut self, path: &Path) {
-        if let Some(log) = self.log.as_deref_mut() {
-            crate::log::line(log, self.cx, &path.state, path.pc);
+    /// Logs what an instruction at `pc` did; `callee` is what was known in a function before it.
+    fn log_known(&mut self, path: &Path, pc: usize, depth: usize, callee: Option<&str>) {
+        let Some(log) = &mut self.log else {
+            return;
+        };
+        let state = &path.state;
+        match state.depth().cmp(&depth) {
+            std::cmp::Ordering::Equal => log.known(self.cx, pc, state, &self.effects),
+            std::cmp::Ordering::Greater => log.entered(self.cx, state, path.pc),
+            std::cmp::Ordering::Less => {
+                log.left(self.cx, callee.unwrap_or(""), state, (pc, path.pc));
+            }
         }
     }
 }

@@ -85,6 +85,8 @@ pub(super) struct Path {
     pub(super) state: State,
     /// The next instruction.
     pub(super) pc: usize,
+    /// The branch behind which it waited, until it goes on.
+    pub(super) from: Option<usize>,
     /// The last node.
     pub(super) node: NodeId,
     /// The nearest checkpoint above.
