@@ -5,7 +5,7 @@ use std::sync::Arc;
 use isa::ebpf::Insn;
 
 use crate::Hook;
-use crate::btf::TypeId;
+use crate::btf::{Btf, TypeId};
 use crate::finding::Finding;
 use crate::map::MapDef;
 
@@ -93,6 +93,11 @@ impl Program {
                     | "Dual MPL/GPL"
             )
         )
+    }
+
+    /// The object's type information, parsed; `None` where there is none, or it is malformed.
+    pub fn types(&self) -> Option<Btf<'_>> {
+        Btf::parse(self.btf.as_deref()?).ok()
     }
 
     /// The function that holds `pc`, as an index in [`Program::subprograms`].

@@ -67,8 +67,8 @@ pub(crate) enum Assertion {
     Address(Wide),
     /// A helper may be called with what its argument registers hold.
     Helper(u32),
-    /// A function of the program may be called.
-    Function,
+    /// The function of the program that starts at this pc may be called.
+    Function(usize),
     /// The function may return, or the program end.
     Return,
     /// The instruction is never accepted, or not modelled.
@@ -92,8 +92,8 @@ pub(crate) enum Refusal {
     Width,
 }
 
-/// What must hold at `insn`.
-pub(crate) fn of(insn: &Insn) -> Vec<Assertion> {
+/// What must hold at `insn`, which is at `pc`.
+pub(crate) fn of(insn: &Insn, pc: usize) -> Vec<Assertion> {
     use Assertion as A;
     let readable = |operand: Operand| match operand {
         Operand::Reg(reg) => Some(A::Readable(reg)),
@@ -249,7 +249,9 @@ pub(crate) fn of(insn: &Insn) -> Vec<Assertion> {
             .collect(),
         Insn::MayGoto { .. } => vec![A::Refused(Refusal::MayGoto)],
         Insn::Call(CallTarget::Helper(id)) => vec![A::Helper(id)],
-        Insn::Call(CallTarget::Local { .. }) => vec![A::Function],
+        Insn::Call(CallTarget::Local { .. }) => {
+            vec![A::Function(insn.function_target(pc).unwrap_or(0) as usize)]
+        }
         Insn::Call(CallTarget::Kfunc { id, .. }) => vec![A::Refused(Refusal::Kfunc(id))],
         Insn::Call(CallTarget::Reg(reg)) => vec![A::Refused(Refusal::CallRegister(reg))],
         Insn::Exit => vec![A::Return],

@@ -22,6 +22,8 @@ pub(crate) struct Function {
     pub(crate) end: usize,
     /// Whether it makes tail calls.
     pub(crate) tail_calls: bool,
+    /// Whether it, or a function it calls, may move the packet.
+    pub(crate) moves_packet: bool,
 }
 
 /// What the graph tells of each instruction.
@@ -59,7 +61,8 @@ pub(crate) fn build(platform: &Platform<'_>) -> Result<Cfg, Located> {
         );
         return Err((0, Problem::new(Rule::ControlFlow, message)));
     }
-    let functions = find_functions(program)?;
+    let mut functions = find_functions(program)?;
+    note_moves(platform, &mut functions);
     check_jumps(insns, &functions)?;
     let reached = reach(insns);
     if let Some(pc) = (0..insns.len()).find(|pc| !reached[*pc] && insns[*pc] != Insn::WideTail) {
@@ -105,8 +108,40 @@ fn find_functions(program: &Program) -> Result<Vec<Function>, Located> {
             end,
             tail_calls: insns[start..end]
                 .contains(&Insn::Call(CallTarget::Helper(crate::platform::TAIL_CALL))),
+            moves_packet: false,
         })
         .collect())
+}
+
+/// Notes which functions may move the packet, themselves or by what they call.
+fn note_moves(platform: &Platform<'_>, functions: &mut [Function]) {
+    let insns = &platform.program.insns;
+    let mut callers = vec![Vec::new(); functions.len()];
+    let mut pending = Vec::new();
+    for index in 0..functions.len() {
+        for pc in functions[index].start..functions[index].end {
+            let moves = match insns[pc] {
+                Insn::Call(CallTarget::Helper(id)) => {
+                    id == crate::platform::TAIL_CALL
+                        || platform.helper(id).is_some_and(|h| h.changes_packet)
+                }
+                _ => false,
+            };
+            if moves {
+                pending.push(index);
+            }
+            if let Some(target) = insns[pc].function_target(pc)
+                && let Ok(callee) = functions.binary_search_by_key(&(target as usize), |f| f.start)
+            {
+                callers[callee].push(index);
+            }
+        }
+    }
+    while let Some(index) = pending.pop() {
+        if !std::mem::replace(&mut functions[index].moves_packet, true) {
+            pending.extend(&callers[index]);
+        }
+    }
 }
 
 fn check_jumps(insns: &[Insn], functions: &[Function]) -> Result<(), Located> {

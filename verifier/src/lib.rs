@@ -44,6 +44,7 @@
 mod assertions;
 mod cfg;
 mod check;
+mod declared;
 pub mod domain;
 mod explore;
 pub mod facts;
@@ -209,12 +210,15 @@ type Failed = Box<(usize, report::Problem, Stats)>;
 
 fn prove(program: &Program, options: Options<'_>, log: &mut String) -> Result<Proved, Failed> {
     let early = |(pc, problem)| Box::new((pc, problem, Stats::default()));
+    let declared = declared::Declared::of(program);
     let platform = platform::Platform {
         program,
+        declared: &declared,
         device_bound: options.device_bound,
     };
     let cfg = cfg::build(&platform).map_err(early)?;
-    let assertions: Vec<_> = program.insns.iter().map(assertions::of).collect();
+    let insns = program.insns.iter().enumerate();
+    let assertions: Vec<_> = insns.map(|(pc, i)| assertions::of(i, pc)).collect();
     let cx = transfer::Context {
         platform,
         cfg: &cfg,

@@ -9,6 +9,7 @@ use bpf::helper::Prototype;
 use bpf::map::{DataSection, MapDef, MapType};
 use bpf::{Hook, Program};
 
+use crate::declared::Declared;
 use crate::domain::{Kind, MapRef, Range, Value};
 
 /// `bpf_map_lookup_elem`.
@@ -47,6 +48,7 @@ const WRITE_ONLY: u32 = 1 << 8;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Platform<'a> {
     pub(crate) program: &'a Program,
+    pub(crate) declared: &'a Declared,
     pub(crate) device_bound: bool,
 }
 

@@ -40,7 +40,7 @@ rules! {
     CtxAccess = "ctx-access", "An access to the context that this hook does not allow";
     DivisionByZero = "division-by-zero", "Division by a constant 0";
     FramePointer = "frame-pointer", "r10, the frame pointer, is written";
-    HelperArg = "helper-arg", "A helper is given an argument of a type it does not take";
+    HelperArg = "helper-arg", "A helper or global function is given an argument of a type it does not take";
     HelperMemory = "helper-memory", "A helper is given memory smaller than it may touch, or of unknown length";
     HelperNotAllowed = "helper-not-allowed", "A helper that this hook or this license does not allow";
     Instruction = "instruction", "An instruction that is not valid, or not in this kind of program";

@@ -11,8 +11,10 @@
 
 pub mod core;
 pub mod ext;
+pub mod fields;
 mod kernel;
 mod layout;
+pub mod signature;
 mod types;
 
 pub(crate) use kernel::Change;

@@ -109,8 +109,13 @@ pub enum Kind<'d> {
         /// Size.
         size: u32,
     },
-    /// A tag on a declaration.
-    DeclarationTag,
+    /// A tag on a declaration; its text is the type's name.
+    DeclarationTag {
+        /// What is tagged.
+        to: TypeId,
+        /// Index of the member or parameter; `None` for the whole.
+        component: Option<u32>,
+    },
 }
 
 /// Linkage of functions and variables.
@@ -371,7 +376,10 @@ pub(super) fn decode<'d>(record: &'d [u8], strings: &'d [u8]) -> Option<Type<'d>
             },
         },
         16 => Kind::Float { size: third },
-        _ => Kind::DeclarationTag,
+        _ => Kind::DeclarationTag {
+            to: third,
+            component: (fourth != u32::MAX).then_some(fourth),
+        },
     };
     Some(Type {
         name: string_at(strings, u32_at(record, 0)),

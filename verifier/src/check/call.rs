@@ -369,34 +369,7 @@ fn memory(
         offset: 0,
         size: given.bytes,
     };
-    let result = match pointer.kind {
-        Kind::Stack { .. } => place.stack(),
-        Kind::Packet | Kind::PacketMeta => place.packet(),
-        Kind::MapValue {
-            map,
-            or_null: false,
-        } => place
-            .map_rights(map, given.reads, given.writes)
-            .and_then(|()| place.map_value(map)),
-        Kind::Memory {
-            size,
-            or_null: false,
-            ..
-        } => place.memory(size),
-        _ => {
-            let problem = if pointer.kind.or_null() {
-                place.unusable()
-            } else {
-                Problem::new(
-                    Rule::HelperArg,
-                    format!(
-                        "R{reg} type={} expected=fp, pkt, pkt_meta, map_value, mem",
-                        pointer.kind.name()
-                    ),
-                )
-            };
-            Err(problem)
-        }
-    };
-    result.map_err(|p| p.about(prototype.name))
+    place
+        .given(given.reads, given.writes)
+        .map_err(|p| p.about(prototype.name))
 }

@@ -217,6 +217,36 @@ impl Place<'_> {
         Ok(())
     }
 
+    /// The memory is given to a helper or a function that reads or writes it.
+    pub(super) fn given(&self, reads: bool, writes: bool) -> Result<(), Problem> {
+        let kind = self.pointer.kind;
+        match kind {
+            Kind::Stack { .. } => self.stack(),
+            Kind::Packet | Kind::PacketMeta => self.packet(),
+            Kind::MapValue {
+                map,
+                or_null: false,
+            } => {
+                self.map_rights(map, reads, writes)?;
+                self.map_value(map)
+            }
+            Kind::Memory {
+                size,
+                or_null: false,
+                ..
+            } => self.memory(size),
+            _ if kind.or_null() => Err(self.unusable()),
+            _ => Err(Problem::new(
+                Rule::HelperArg,
+                format!(
+                    "R{} type={} expected=fp, pkt, pkt_meta, map_value, mem",
+                    self.reg,
+                    kind.name()
+                ),
+            )),
+        }
+    }
+
     pub(super) fn map_value(&self, map: MapRef) -> Result<(), Problem> {
         let what = format!("to a value of map `{}`", self.platform.map_name(map));
         let length = u64::from(self.platform.value_size(map));

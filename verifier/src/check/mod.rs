@@ -1,6 +1,7 @@
 //! Whether an instruction is allowed in a state. Reads the state, never changes it.
 
 mod call;
+mod function;
 mod mem;
 
 use isa::ebpf::{AluOp, Operand, Reg, Wide, Width};
@@ -59,8 +60,8 @@ pub(crate) fn check(cx: &Context<'_>, state: &State, assertion: &Assertion) -> R
         } => mem::access(cx, state, base, offset, size.bytes(), touch),
         Assertion::Address(wide) => address(&cx.platform, wide),
         Assertion::Helper(id) => call::helper(cx, state, id),
-        Assertion::Function => function(state),
-        Assertion::Return => returns(state),
+        Assertion::Function(target) => function::call(cx, state, target),
+        Assertion::Return => function::returns(cx, state),
         Assertion::Refused(refusal) => Err(refused(&cx.platform, refusal)),
     }
 }
@@ -345,33 +346,6 @@ fn address(platform: &Platform<'_>, wide: Wide) -> Result<(), Problem> {
             "a file descriptor or kernel variable in a linked program",
         )),
     }
-}
-
-fn function(state: &State) -> Result<(), Problem> {
-    if state.depth() + 1 >= MAX_FRAMES {
-        return Err(Problem::new(
-            Rule::CallStack,
-            format!("the call stack of {} frames is too deep", state.depth() + 2),
-        )
-        .why(format!("functions nest at most {MAX_FRAMES} deep")));
-    }
-    Ok(())
-}
-
-fn returns(state: &State) -> Result<(), Problem> {
-    if state.depth() > 0 {
-        if let Kind::Stack { .. } = state.top.regs[0].kind {
-            return Err(Problem::new(
-                Rule::WrongType,
-                "cannot return stack pointer to the caller",
-            ));
-        }
-        return Ok(());
-    }
-    if let Some(reference) = state.references.first() {
-        return Err(unreleased(reference.pc));
-    }
-    readable(state, Reg::R0)
 }
 
 /// A reference is still held where the program may end.

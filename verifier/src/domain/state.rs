@@ -64,11 +64,11 @@ pub struct State {
 }
 
 impl State {
-    /// The state at a program's entry but for its arguments.
-    pub fn entry() -> State {
+    /// The state where a function that nobody calls begins, but for its arguments.
+    pub fn entry(function: u16) -> State {
         State {
             callers: Vec::new(),
-            top: Frame::new(0, 0, 0),
+            top: Frame::new(function, 0, 0),
             references: Vec::new(),
         }
     }

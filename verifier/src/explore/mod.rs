@@ -10,6 +10,8 @@ mod precision;
 mod prune;
 mod worklist;
 
+use std::collections::BTreeSet;
+
 use bpf::Finding;
 use isa::ebpf::{CallTarget, Insn};
 
@@ -84,6 +86,8 @@ pub(crate) struct Explorer<'a, 'd, 'h> {
     ids: Ids,
     effects: Effects,
     outcome: Outcome,
+    /// Global functions that were called.
+    called: BTreeSet<usize>,
     log: Option<Log<'d>>,
 }
 
@@ -120,21 +124,35 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
                 findings: Vec::new(),
                 stack: vec![0; cx.cfg.functions.len()],
             },
+            called: BTreeSet::new(),
             log,
         }
     }
 
-    /// Explores from the entry until nothing is left.
+    /// Explores from the entry until nothing is left, then each global function that was called
+    /// on its own.
     ///
     /// # Errors
     /// The first problem met, with its pc and what was spent until then.
     pub(crate) fn run(mut self) -> Result<Outcome, Box<(usize, Problem, Stats)>> {
-        let mut state = State::entry();
-        let arguments = self.cx.platform.arguments();
-        state.top.regs[1..=2].copy_from_slice(&arguments);
+        self.root(0)?;
+        let mut done = BTreeSet::new();
+        while let Some(&start) = self.called.difference(&done).next() {
+            done.insert(start);
+            self.root(start)?;
+        }
+        Ok(self.outcome)
+    }
+
+    /// Explores the function that starts at `start` by what it is given, until nothing is left.
+    fn root(&mut self, start: usize) -> Result<(), Box<(usize, Problem, Stats)>> {
+        self.tree = Tree::new();
+        self.kept.clear();
+        self.by_pc.iter_mut().for_each(Vec::clear);
+        let state = transfer::root(self.cx, &mut self.ids, start);
         self.pending.push(Path {
             state,
-            pc: 0,
+            pc: start,
             from: None,
             node: 0,
             checkpoint: None,
@@ -144,13 +162,13 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
         });
         while let Some(mut path) = self.pending.pop() {
             if let Err(problem) = self.follow(&mut path) {
-                self.outcome.stats.states = self.kept.len() as u64;
+                self.outcome.stats.states += self.kept.len() as u64;
                 return Err(Box::new((path.pc, problem, self.outcome.stats)));
             }
             self.ended(path.checkpoint);
         }
-        self.outcome.stats.states = self.kept.len() as u64;
-        Ok(self.outcome)
+        self.outcome.stats.states += self.kept.len() as u64;
+        Ok(())
     }
 
     fn follow(&mut self, path: &mut Path) -> Result<(), Problem> {
@@ -231,6 +249,11 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
         if *insn == Insn::Call(CallTarget::Helper(platform::TAIL_CALL)) {
             self.tail_return(path)?;
         }
+        if let Insn::Call(CallTarget::Local { .. }) = insn
+            && let Some(target) = self.called_by_signature(insn, pc)
+        {
+            self.called.insert(target);
+        }
         self.effects.clear();
         let depth = path.state.depth();
         let leaves = self.log.is_some() && *insn == Insn::Exit && depth > 0;
@@ -269,6 +292,13 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
                 Ok(Step::End)
             }
         }
+    }
+
+    /// The global function that a call at `pc` calls.
+    fn called_by_signature(&self, insn: &Insn, pc: usize) -> Option<usize> {
+        let target = insn.function_target(pc)? as usize;
+        self.cx.platform.declared.signature(target)?;
+        Some(target)
     }
 
     fn branch(&mut self, path: &mut Path, branch: Branch) -> Result<(), Problem> {

@@ -127,7 +127,13 @@ impl Explorer<'_, '_, '_> {
                 } => {
                     self.sync_linked(linked, &mut marks);
                     let insn = &self.cx.platform.program.insns[pc as usize];
-                    depth = step_back(insn, store, fill, depth, &mut marks);
+                    let by_signature = self.called_by_signature(insn, pc as usize).is_some();
+                    depth = if by_signature {
+                        marks.regs[depth] &= !0b11_1111;
+                        depth
+                    } else {
+                        step_back(insn, store, fill, depth, &mut marks)
+                    };
                     self.sync_linked(linked, &mut marks);
                 }
             }

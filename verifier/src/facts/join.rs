@@ -33,6 +33,9 @@ struct Chain {
     parent: usize,
 }
 
+/// The chain of a function that nobody calls: the entry, or a global function on its own.
+const ROOT: usize = 0;
+
 /// Where paths meet: a chain of calls and a pc.
 type Place = (usize, usize);
 
@@ -131,9 +134,14 @@ enum Key {
 
 impl Joiner<'_> {
     fn enter_program(&mut self) {
-        let mut entry = State::entry();
-        entry.top.regs[1..=2].copy_from_slice(&self.cx.platform.arguments());
-        self.arrive(0, 0, &entry);
+        let starts = self.cx.cfg.functions.iter().map(|f| f.start);
+        for start in starts.collect::<Vec<_>>() {
+            let alone = self.cx.platform.declared.signature(start).is_some();
+            if start == 0 || alone && self.visits.reached(start) {
+                let state = transfer::root(self.cx, &mut self.ids, start);
+                self.arrive(ROOT, start, &state);
+            }
+        }
     }
 
     fn fixpoint(&mut self) -> Result<(), GaveUp> {

@@ -57,6 +57,11 @@ impl Visits {
         self.facts.iter().enumerate().filter_map(ways)
     }
 
+    /// Whether any path came to `pc`.
+    pub(crate) fn reached(&self, pc: usize) -> bool {
+        self.facts[pc].reachable
+    }
+
     /// Which ways the branch at `pc` went.
     pub(crate) fn ways(&self, pc: usize) -> Ways {
         self.facts[pc].branch.unwrap_or_default()

@@ -1,5 +1,6 @@
 //! Calls of helpers.
 
+use bpf::btf::signature::{Parameter, Signature};
 use bpf::helper::{Arg, Prototype, Return};
 
 use super::mem::{slots, smear_all, window};
@@ -152,6 +153,56 @@ pub(super) fn helper(
         state.forget_packet();
     }
     state.top.regs[0] = result;
+}
+
+/// Calls a global function, of which only the signature is known.
+pub(super) fn by_signature(
+    cx: &Context<'_>,
+    state: &mut State,
+    effects: &mut Effects,
+    target: usize,
+    signature: &Signature,
+) {
+    for (index, parameter) in signature.parameters.iter().flatten().enumerate() {
+        if let Parameter::Memory { bytes, .. } = *parameter {
+            let given = Given {
+                reg: index + 1,
+                arg: Arg::FixedMem(bytes),
+                bytes: u64::from(bytes),
+                exact: true,
+                reads: true,
+                writes: true,
+            };
+            touch(state, effects, &given);
+        }
+    }
+    clobber(state);
+    state.top.regs[0] = Value::SCALAR;
+    let callee = cx.cfg.function_starting(target);
+    if callee.is_some_and(|index| cx.cfg.functions[index].moves_packet) {
+        state.forget_packet();
+    }
+}
+
+/// What r1 to r5 hold where a global function begins, by its signature alone.
+pub(crate) fn arguments_by_signature(ids: &mut Ids, signature: &Signature) -> [Value; 5] {
+    let mut values = [Value::UNKNOWN; 5];
+    for (value, parameter) in values.iter_mut().zip(signature.parameters.iter().flatten()) {
+        *value = match *parameter {
+            Parameter::Number | Parameter::Arena => Value::SCALAR,
+            Parameter::Context => Value::pointer(Kind::Ctx),
+            Parameter::Memory { bytes, nullable } => Value {
+                id: if nullable { ids.fresh() } else { 0 },
+                ..Value::pointer(Kind::Memory {
+                    size: bytes,
+                    or_null: nullable,
+                    ringbuf: false,
+                })
+            },
+            Parameter::Dynptr | Parameter::Object { .. } => Value::UNKNOWN,
+        };
+    }
+    values
 }
 
 /// Notes what a helper reads and writes of the stack through one argument.

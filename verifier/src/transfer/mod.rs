@@ -11,7 +11,7 @@ mod mem;
 
 use isa::ebpf::{CallTarget, Insn, Wide};
 
-pub(crate) use call::{Given, constant_key, map_argument};
+pub(crate) use call::{Given, arguments_by_signature, constant_key, map_argument};
 
 use crate::cfg::Cfg;
 use crate::domain::{Frame, Ids, Kind, MapRef, Range, State, Value};
@@ -173,14 +173,33 @@ pub(crate) fn step(
         Insn::Call(CallTarget::Helper(id)) => call::helper(cx, state, ids, effects, pc, id),
         Insn::Call(CallTarget::Local { .. }) => {
             let target = insn.function_target(pc).unwrap_or(0) as usize;
-            enter(cx, state, pc, target);
-            return Next::At(target);
+            if let Some(signature) = cx.platform.declared.signature(target) {
+                call::by_signature(cx, state, effects, target, signature);
+            } else {
+                enter(cx, state, pc, target);
+                return Next::At(target);
+            }
         }
         Insn::Call(CallTarget::Kfunc { .. } | CallTarget::Reg(_)) => call::clobber(state),
         Insn::Exit => return leave(state),
         Insn::WideTail | Insn::Branch { .. } | Insn::MayGoto { .. } => {}
     }
     Next::At(pc + insn.slots())
+}
+
+/// The state in which the function that starts at `start` is verified: the entry, or a global
+/// function on its own.
+pub(crate) fn root(cx: &Context<'_>, ids: &mut Ids, start: usize) -> State {
+    let function = cx.cfg.function_starting(start).unwrap_or(0) as u16;
+    let mut state = State::entry(function);
+    match cx.platform.declared.signature(start) {
+        Some(signature) => {
+            let arguments = arguments_by_signature(ids, signature);
+            state.top.regs[1..=5].copy_from_slice(&arguments);
+        }
+        None => state.top.regs[1..=2].copy_from_slice(&cx.platform.arguments()),
+    }
+    state
 }
 
 /// The value that a two-slot load gives.

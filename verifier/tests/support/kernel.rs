@@ -11,6 +11,7 @@ use isa::ebpf::{Insn, Wide, encode};
 const MAP_CREATE: i64 = 0;
 const MAP_UPDATE: i64 = 2;
 const PROG_LOAD: i64 = 5;
+const BTF_LOAD: i64 = 18;
 const MAP_FREEZE: i64 = 22;
 
 const LOG_BYTES: usize = 1 << 20;
@@ -97,8 +98,16 @@ pub fn available() -> bool {
     false
 }
 
-fn create(def: &MapDef) -> std::io::Result<OwnedFd> {
-    let inner = def.inner.as_deref().map(create).transpose()?;
+fn load_types(bytes: &[u8]) -> std::io::Result<OwnedFd> {
+    Attr::new()
+        .u64(0, address(bytes))
+        .u32(16, bytes.len() as u32)
+        .open(BTF_LOAD)
+}
+
+fn create(def: &MapDef, types: Option<&OwnedFd>) -> std::io::Result<OwnedFd> {
+    let inner = def.inner.as_deref();
+    let inner = inner.map(|def| create(def, types)).transpose()?;
     let mut attr = Attr::new()
         .u32(0, def.kind.number())
         .u32(4, def.key_size)
@@ -107,6 +116,12 @@ fn create(def: &MapDef) -> std::io::Result<OwnedFd> {
         .u32(16, def.flags);
     if let Some(inner) = &inner {
         attr = attr.u32(20, inner.as_raw_fd() as u32);
+    }
+    if let Some(types) = types.filter(|_| def.value_type != 0) {
+        attr = attr
+            .u32(48, types.as_raw_fd() as u32)
+            .u32(52, if def.data.is_some() { 0 } else { def.key_type })
+            .u32(56, def.value_type);
     }
     let fd = attr.open(MAP_CREATE)?;
     if let Some(initial) = &def.initial {
@@ -138,7 +153,9 @@ pub fn load(program: &Program) -> std::io::Result<Verdict> {
 /// The same with the log at a level: 1 for branches, 2 for every instruction, 4 for statistics,
 /// 0 for none.
 pub fn load_with_log(program: &Program, level: u32) -> std::io::Result<Verdict> {
-    let maps: Vec<OwnedFd> = program.maps.iter().map(create).collect::<Result<_, _>>()?;
+    let types = program.btf.as_deref().map(load_types).transpose()?;
+    let maps = program.maps.iter().map(|def| create(def, types.as_ref()));
+    let maps: Vec<OwnedFd> = maps.collect::<Result<_, _>>()?;
     let fd = |index: u32| maps[index as usize].as_raw_fd();
     let insns: Vec<Insn> = program
         .insns
@@ -197,6 +214,16 @@ pub fn load_with_log(program: &Program, level: u32) -> std::io::Result<Verdict> 
         )
         .u32(44, flags)
         .u32(68, attach);
+    let records = program.subprograms.iter();
+    let records = records.flat_map(|s| [s.start as u32, s.btf_type]);
+    let records: Vec<u8> = records.flat_map(u32::to_le_bytes).collect();
+    if let Some(types) = &types {
+        attr = attr
+            .u32(72, types.as_raw_fd() as u32)
+            .u32(76, 8)
+            .u64(80, address(&records))
+            .u32(88, (records.len() / 8) as u32);
+    }
     let result = attr.open(PROG_LOAD);
     let end = log.iter().position(|b| *b == 0).unwrap_or(log.len());
     let log = String::from_utf8_lossy(&log[..end]).into_owned();

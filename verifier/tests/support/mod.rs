@@ -13,6 +13,7 @@ pub mod generate;
 pub mod kernel;
 pub mod machine;
 pub mod pointers;
+pub mod types;
 
 use std::sync::Arc;
 
@@ -64,7 +65,7 @@ pub fn map(name: &str, kind: MapType, key: u32, value: u32, entries: u32) -> Map
 /// 1, 2, 3, … in its bytes.
 pub fn assemble(text: &str, hook: Hook) -> Program {
     let assembly = parse_asm(text, &Helpers).unwrap_or_else(|e| panic!("{e}\n{text}"));
-    let maps = assembly
+    let mut maps: Vec<MapDef> = assembly
         .maps
         .iter()
         .map(|decl| {
@@ -88,7 +89,17 @@ pub fn assemble(text: &str, hook: Hook) -> Program {
             def
         })
         .collect();
+    let mut starts: Vec<usize> = assembly.functions.iter().map(|(pc, _)| *pc).collect();
+    starts.push(0);
+    starts.sort_unstable();
+    starts.dedup();
+    let end = assembly.insns.len();
+    let described = types::describe(text, &assembly.labels, &starts, end, &mut maps);
     let mut program = program(assembly.insns, maps, hook);
+    if let Some((bytes, functions)) = described {
+        program.btf = Some(bytes.into());
+        program.subprograms = functions;
+    }
     program.source.files.push("case.bpf".into());
     let mut last = 0;
     for (pc, line) in assembly.lines.iter().enumerate() {

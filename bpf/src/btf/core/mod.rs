@@ -369,7 +369,7 @@ fn has_identity(kind: &Kind<'_>) -> bool {
             | Kind::Prototype { .. }
             | Kind::Variable { .. }
             | Kind::Section { .. }
-            | Kind::DeclarationTag
+            | Kind::DeclarationTag { .. }
     )
 }
 

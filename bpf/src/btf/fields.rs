@@ -1,0 +1,172 @@
+//! Fields of map values that programs may use only in their own way: locks, timers, kernel
+//! objects (`struct bpf_spin_lock`, `struct bpf_timer`, … in linux/bpf.h).
+
+use super::{Btf, Kind, TypeId};
+
+/// Deeper nesting is not searched.
+const MAX_DEPTH: usize = 8;
+/// More fields than this are not told (the kernel takes 11).
+const MAX_FIELDS: usize = 64;
+
+/// A field with a meaning of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpecialField {
+    /// What it is.
+    pub kind: SpecialKind,
+    /// Byte offset in the value.
+    pub offset: u32,
+    /// Size in bytes.
+    pub size: u32,
+}
+
+/// What a special field is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpecialKind {
+    /// `struct bpf_spin_lock`.
+    SpinLock,
+    /// `struct bpf_res_spin_lock`.
+    ResilientLock,
+    /// `struct bpf_timer`.
+    Timer,
+    /// `struct bpf_wq`.
+    WorkQueue,
+    /// `struct bpf_task_work`.
+    TaskWork,
+    /// A pointer to a kernel object or to one that the program allocated.
+    KernelPointer,
+    /// `struct bpf_list_head`.
+    ListHead,
+    /// `struct bpf_list_node`.
+    ListNode,
+    /// `struct bpf_rb_root`.
+    TreeRoot,
+    /// `struct bpf_rb_node`.
+    TreeNode,
+    /// `struct bpf_refcount`.
+    RefCount,
+}
+
+impl SpecialKind {
+    /// The structure's name in C.
+    pub const fn name(self) -> &'static str {
+        match self {
+            SpecialKind::SpinLock => "bpf_spin_lock",
+            SpecialKind::ResilientLock => "bpf_res_spin_lock",
+            SpecialKind::Timer => "bpf_timer",
+            SpecialKind::WorkQueue => "bpf_wq",
+            SpecialKind::TaskWork => "bpf_task_work",
+            SpecialKind::KernelPointer => "kptr",
+            SpecialKind::ListHead => "bpf_list_head",
+            SpecialKind::ListNode => "bpf_list_node",
+            SpecialKind::TreeRoot => "bpf_rb_root",
+            SpecialKind::TreeNode => "bpf_rb_node",
+            SpecialKind::RefCount => "bpf_refcount",
+        }
+    }
+
+    fn of(name: &str) -> Option<SpecialKind> {
+        Some(match name {
+            "bpf_spin_lock" => SpecialKind::SpinLock,
+            "bpf_res_spin_lock" => SpecialKind::ResilientLock,
+            "bpf_timer" => SpecialKind::Timer,
+            "bpf_wq" => SpecialKind::WorkQueue,
+            "bpf_task_work" => SpecialKind::TaskWork,
+            "bpf_list_head" => SpecialKind::ListHead,
+            "bpf_list_node" => SpecialKind::ListNode,
+            "bpf_rb_root" => SpecialKind::TreeRoot,
+            "bpf_rb_node" => SpecialKind::TreeNode,
+            "bpf_refcount" => SpecialKind::RefCount,
+            _ => return None,
+        })
+    }
+}
+
+impl Btf<'_> {
+    /// The special fields of a value of this type, by ascending offset. Nothing for a type that
+    /// is malformed.
+    pub fn special_fields(&self, ty: TypeId) -> Vec<SpecialField> {
+        let mut found = Vec::new();
+        self.search(ty, 0, 0, &mut found);
+        found.sort_by_key(|field| field.offset);
+        found
+    }
+
+    fn search(&self, ty: TypeId, base: u32, depth: usize, found: &mut Vec<SpecialField>) {
+        if depth > MAX_DEPTH || found.len() >= MAX_FIELDS {
+            return;
+        }
+        let Some((_, stripped)) = self.strip(ty) else {
+            return;
+        };
+        match stripped.kind {
+            Kind::Pointer { to } if self.is_kernel_pointer(to) => found.push(SpecialField {
+                kind: SpecialKind::KernelPointer,
+                offset: base,
+                size: 8,
+            }),
+            Kind::Composite { members, size, .. } => {
+                if let Some(kind) = SpecialKind::of(stripped.name) {
+                    found.push(SpecialField {
+                        kind,
+                        offset: base,
+                        size,
+                    });
+                    return;
+                }
+                for member in members.iter() {
+                    if member.bit_size == 0 {
+                        let offset = base.saturating_add(member.bit_offset / 8);
+                        self.search(member.ty, offset, depth + 1, found);
+                    }
+                }
+            }
+            Kind::Array { element, count } => {
+                let Some(size) = self.size_of(element).and_then(|s| u32::try_from(s).ok()) else {
+                    return;
+                };
+                for index in 0..count.min(MAX_FIELDS as u32) {
+                    let before = found.len();
+                    let offset = base.saturating_add(index.saturating_mul(size));
+                    self.search(element, offset, depth + 1, found);
+                    if found.len() == before {
+                        return;
+                    }
+                }
+            }
+            Kind::Section { variables, .. } => {
+                for variable in variables.iter() {
+                    let Some(Kind::Variable { ty, .. }) =
+                        self.get(variable.variable).map(|ty| ty.kind)
+                    else {
+                        continue;
+                    };
+                    let offset = base.saturating_add(variable.offset);
+                    self.search(ty, offset, depth + 1, found);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a pointer to this is one to a kernel object: its type has such a tag.
+    fn is_kernel_pointer(&self, mut ty: TypeId) -> bool {
+        for _ in 0..MAX_DEPTH {
+            let Some(found) = self.get(ty) else {
+                return false;
+            };
+            match found.kind {
+                Kind::Modifier { to } => {
+                    if matches!(
+                        found.name,
+                        "kptr" | "kptr_ref" | "kptr_untrusted" | "percpu_kptr" | "uptr"
+                    ) {
+                        return true;
+                    }
+                    ty = to;
+                }
+                _ => return false,
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,34 @@
+//! What the program's BTF declares, read once: signatures of its global functions.
+
+use bpf::Program;
+use bpf::btf::signature::Signature;
+
+/// What BTF declares.
+#[derive(Debug, Default)]
+pub(crate) struct Declared {
+    /// Global functions that are verified on their own, by their first pc.
+    functions: Vec<(usize, Signature)>,
+}
+
+impl Declared {
+    pub(crate) fn of(program: &Program) -> Declared {
+        let Some(types) = program.types() else {
+            return Declared::default();
+        };
+        // The kernel takes a program's function types all or none.
+        let typed = program.subprograms.iter().all(|s| s.btf_type != 0);
+        let functions = program
+            .subprograms
+            .iter()
+            .filter(|s| typed && s.global && s.start != 0)
+            .filter_map(|s| Some((s.start, types.signature(s.btf_type, &program.hook)?)))
+            .collect();
+        Declared { functions }
+    }
+
+    /// The signature of the global function that starts at `pc`; `None` for a static function.
+    pub(crate) fn signature(&self, pc: usize) -> Option<&Signature> {
+        let at = self.functions.iter().position(|(start, _)| *start == pc)?;
+        Some(&self.functions[at].1)
+    }
+}
