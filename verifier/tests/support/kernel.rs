@@ -40,6 +40,7 @@ impl Verdict {
 }
 
 /// Zeroed argument of bpf(2), filled at the offsets of `union bpf_attr` (linux/bpf.h).
+#[derive(Clone)]
 struct Attr([u8; 160]);
 
 impl Attr {
@@ -108,22 +109,26 @@ fn load_types(bytes: &[u8]) -> std::io::Result<OwnedFd> {
 fn create(def: &MapDef, types: Option<&OwnedFd>) -> std::io::Result<OwnedFd> {
     let inner = def.inner.as_deref();
     let inner = inner.map(|def| create(def, types)).transpose()?;
-    let mut attr = Attr::new()
+    let mut plain = Attr::new()
         .u32(0, def.kind.number())
         .u32(4, def.key_size)
         .u32(8, def.value_size)
         .u32(12, def.max_entries)
         .u32(16, def.flags);
     if let Some(inner) = &inner {
-        attr = attr.u32(20, inner.as_raw_fd() as u32);
+        plain = plain.u32(20, inner.as_raw_fd() as u32);
     }
+    let mut fd = plain.clone().open(MAP_CREATE);
+    // Types of maps that take none are left out, as libbpf does.
     if let Some(types) = types.filter(|_| def.value_type != 0) {
-        attr = attr
+        let key = if def.data.is_some() { 0 } else { def.key_type };
+        let mut typed = plain
             .u32(48, types.as_raw_fd() as u32)
-            .u32(52, if def.data.is_some() { 0 } else { def.key_type })
+            .u32(52, key)
             .u32(56, def.value_type);
+        fd = typed.open(MAP_CREATE).or(fd);
     }
-    let fd = attr.open(MAP_CREATE)?;
+    let fd = fd?;
     if let Some(initial) = &def.initial {
         let key = [0u8; 4];
         Attr::new()
