@@ -8,6 +8,7 @@
 //!   reference alike; the Linux kernel is what judges them.
 //! * [`run`] holds the values that go through an engine: [`run::Batch`], [`run::Frame`],
 //!   [`run::Outcome`].
+//! * [`trace`] holds the same instruction by instruction, for whoever wants to look.
 //! * [`fault`] is what the machine held where native code was stopped.
 //! * [`finding`] is the one value in which every stage says what is wrong.
 //!
@@ -26,6 +27,7 @@ pub mod map;
 pub mod object;
 pub mod program;
 pub mod run;
+pub mod trace;
 
 pub use finding::{Finding, Severity, Stage};
 pub use hook::Hook;

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use bpf::map::MapSet;
 use bpf::run::{Batch, Environment};
+use bpf::trace::Observer;
 use bpf::{Finding, Program};
 
 pub use interp::Interp;
@@ -75,6 +76,13 @@ pub trait Runner: Send {
     /// Runs the entry program on every frame of the batch, in order, in place. A frame's queue
     /// is the CPU the program sees.
     fn process(&mut self, batch: &mut Batch);
+
+    /// The same, and `observer` looks at every instruction. Gives false, and runs nothing, where
+    /// the reference has no instructions to show.
+    fn trace(&mut self, batch: &mut Batch, observer: &mut dyn Observer) -> bool {
+        let _ = (batch, observer);
+        false
+    }
 }
 
 /// Why a reference cannot take a program.

@@ -70,6 +70,7 @@ pub mod report;
 pub mod rules;
 pub mod seeds;
 pub mod testbed;
+pub mod trace;
 pub mod verdicts;
 
 pub use error::{Error, Status};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bpf::Hook;
 use bpf::map::MapSet;
 use bpf::run::{Batch, Environment};
+use bpf::trace::Observer;
 use caps::Caps;
 use isa::{Image, Isa, TrustedImage};
 
@@ -57,6 +58,18 @@ pub trait Linked: Send + Sync {
     /// arrival order it holds all, by queue number.
     fn run(&self, queues: &mut [QueueState], batch: &mut Batch);
 
+    /// The same, and `observer` looks at every instruction. Gives false, and runs nothing, where
+    /// the engine cannot show what it does.
+    fn trace(
+        &self,
+        queues: &mut [QueueState],
+        batch: &mut Batch,
+        observer: &mut dyn Observer,
+    ) -> bool {
+        let _ = (queues, batch, observer);
+        false
+    }
+
     /// For the engine that made it.
     fn as_any(&self) -> &dyn Any;
 }
@@ -74,6 +87,8 @@ pub struct Resolver<'a> {
     pub map_set: &'a MapSet,
     /// What surrounds the program.
     pub environment: &'a Arc<Environment>,
+    /// The number that the program will have.
+    pub id: crate::ProgramId,
     /// The programs already loaded, targets of tail calls: filled as programs are loaded.
     pub programs: &'a Arc<crate::nic::ProgramTable>,
     /// Where native code runs that nobody vouches for.

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bpf::Hook;
 use bpf::map::{MapDef, MapId, MapSet, Placement, SetError};
 use bpf::run::{Batch, Environment};
+use bpf::trace::Observer;
 use caps::Caps;
 use isa::{Image, Isa, TrustedImage};
 
@@ -231,6 +232,7 @@ impl Nic {
             maps,
             map_set: &self.maps,
             environment: &self.environment,
+            id,
             programs: &self.programs,
             workers: self.workers.as_ref(),
         };
@@ -299,6 +301,12 @@ impl ArrivalOrder {
     pub fn process(&mut self, batch: &mut Batch) {
         self.program.run(&mut self.states, batch);
     }
+
+    /// The same, and `observer` looks at every instruction; false where the engine cannot show
+    /// what it does, and then nothing ran.
+    pub fn trace(&mut self, batch: &mut Batch, observer: &mut dyn Observer) -> bool {
+        self.program.trace(&mut self.states, batch, observer)
+    }
 }
 
 /// One receive queue of a NIC, with what belongs to it alone.
@@ -325,5 +333,12 @@ impl Queue {
     pub fn process(&mut self, batch: &mut Batch) {
         self.program
             .run(std::slice::from_mut(&mut self.state), batch);
+    }
+
+    /// The same, and `observer` looks at every instruction; false where the engine cannot show
+    /// what it does, and then nothing ran.
+    pub fn trace(&mut self, batch: &mut Batch, observer: &mut dyn Observer) -> bool {
+        let states = std::slice::from_mut(&mut self.state);
+        self.program.trace(states, batch, observer)
     }
 }

@@ -13,6 +13,7 @@ use super::alu;
 use super::code::{Cell, Op};
 use super::machine::{self, Packet};
 use super::space::{self, FRAMES};
+use super::trace::Watch;
 
 /// Times a function's `may_goto`s fall through before they jump (`BPF_MAX_LOOPS` of Linux).
 const MAY_GOTO_LOOPS: u32 = 8 * 1024 * 1024;
@@ -35,12 +36,12 @@ struct Saved {
     may_goto: u32,
 }
 
-/// Runs the entry program on a packet.
+/// Runs the entry program on a packet; `watch` looks at every instruction, if it looks at all.
 #[expect(
     clippy::redundant_closure_call,
     reason = "the table below hands each operation to a macro as a closure"
 )]
-pub(super) fn run(packet: &mut Packet<'_>) -> End {
+pub(super) fn run<W: Watch>(packet: &mut Packet<'_>, watch: &mut W) -> End {
     let shared = packet.shared;
     let code = &shared.code;
     let mut r = [0u64; 16];
@@ -58,6 +59,9 @@ pub(super) fn run(packet: &mut Packet<'_>) -> End {
 
     let (result, pc) = loop {
         let cell = cells[pc];
+        if W::LOOKS && cell.op != Op::Nowhere {
+            watch.before(packet, &r, pc);
+        }
         let Cell { offset, imm, .. } = cell;
         let d = usize::from(cell.dst & 15);
         let s = usize::from(cell.src & 15);

@@ -5,7 +5,7 @@
 //! the region it lies in, so that a program which no verifier has seen cannot do more than trap.
 //!
 //! [`code`] prepares a program, [`space`] gives addresses to what it may touch, [`machine`] is
-//! one packet's memory, and [`exec`] runs it.
+//! one packet's memory, [`exec`] runs it, and [`trace`] shows it instruction by instruction.
 
 #![forbid(unsafe_code)]
 
@@ -14,11 +14,13 @@ mod code;
 mod exec;
 mod machine;
 mod space;
+mod trace;
 
 use std::sync::Arc;
 
 use bpf::map::MapSet;
 use bpf::run::{Batch, Cost, Environment, Event, EventKind, Trap};
+use bpf::trace::Observer;
 use bpf::{Finding, Hook, Stage};
 
 use crate::{Reference, Runner, Setup, Unsupported};
@@ -115,6 +117,17 @@ struct InterpRunner {
 
 impl Runner for InterpRunner {
     fn process(&mut self, batch: &mut Batch) {
+        self.run(batch, &mut trace::Blind);
+    }
+
+    fn trace(&mut self, batch: &mut Batch, observer: &mut dyn Observer) -> bool {
+        self.run(batch, &mut trace::Looking { observer });
+        true
+    }
+}
+
+impl InterpRunner {
+    fn run<W: trace::Watch>(&mut self, batch: &mut Batch, watch: &mut W) {
         for (index, frame) in batch.frames.iter_mut().enumerate() {
             let area = batch.memory.get_mut(frame.area.clone()).unwrap_or_default();
             let mut packet = Packet {
@@ -134,7 +147,7 @@ impl Runner for InterpRunner {
                 redirect: None,
                 events: &mut batch.events,
             };
-            let end = exec::run(&mut packet);
+            let end = exec::run(&mut packet, watch);
             frame.meta = packet.meta;
             frame.data = packet.data;
             frame.end = packet.end;

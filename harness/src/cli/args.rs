@@ -92,7 +92,7 @@ pub enum Command {
     /// Replay captures through the NIC and compare every packet with a CPU reference.
     ///
     /// Example: nicbed run my_xdp.o --nic x86-dpu --pcap traffic.pcapng
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Look at captures, or generate them.
     ///
     /// Example: nicbed pcap gen --mix imix --packets 10000 -o imix.pcap
@@ -384,6 +384,10 @@ pub struct RunArgs {
     /// Write the frames that left the NIC.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+
+    /// Show this packet (counted from 0) on NIC and reference, instruction by instruction.
+    #[arg(long, value_name = "PACKET")]
+    pub trace: Option<u64>,
 }
 
 /// What outcomes are compared with.

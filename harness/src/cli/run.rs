@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::args::{LoadArgs, OrderArg, ReferenceArg, RunArgs};
 use super::input;
 use super::output::Output;
@@ -18,6 +20,7 @@ use crate::report::render_finding;
 use crate::report::run::Report;
 use crate::seeds::Seeds;
 use crate::testbed::{FrameIn, ReferenceChoice, Settings, Testbed};
+use crate::trace::Trace;
 
 /// The object and the captures: `--pcap` takes all words behind it, the object too if it is last.
 fn inputs(args: &RunArgs) -> Result<(&Path, &[PathBuf]), Error> {
@@ -57,6 +60,7 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> 
         .map(|p| OutcomeLines::create(p, &set))
         .transpose()?;
     let mut sent = args.out.as_deref().map(Sent::create).transpose()?;
+    let mut trace = None;
     if testbed.is_running() {
         let mut sink = |packet: &crate::replay::lanes::Processed<'_>| {
             if let Some(outcomes) = &mut outcomes {
@@ -67,7 +71,12 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> 
             }
             Ok(())
         };
-        replay(captures, &updates, &mut testbed, output, &mut sink)?;
+        let plan = Plan {
+            captures,
+            updates: &updates,
+            trace: args.trace,
+        };
+        trace = replay(&plan, &mut testbed, output, &mut sink)?;
     }
     if let Some(outcomes) = outcomes {
         outcomes.finish()?;
@@ -82,7 +91,11 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> 
     let assessed: Vec<_> = testbed.assessments().to_vec();
     let report = testbed.finish()?;
     if json {
-        output.json(&report.to_json())?;
+        let mut document = report.to_json();
+        if args.trace.is_some() {
+            document["trace"] = trace.as_ref().map_or(Value::Null, Trace::to_json);
+        }
+        output.json(&document)?;
     } else {
         output.print(&report.to_text(output.style))?;
         for finding in &report.decision.findings {
@@ -92,6 +105,9 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> 
                 .or(assessed.first())
                 .map(|a| a.program.as_ref());
             output.print(&render_finding(finding, &set.object, program, output.style))?;
+        }
+        if let Some(trace) = &trace {
+            output.print(&trace.to_text(output.style))?;
         }
     }
     Ok(status(&report))
@@ -183,16 +199,26 @@ fn updates(options: &[String]) -> Result<Vec<(u64, Seeds)>, Error> {
     Ok(updates)
 }
 
+/// What is replayed, and what happens on the way.
+struct Plan<'a> {
+    captures: &'a [PathBuf],
+    /// Changes of maps, by ascending packet.
+    updates: &'a [(u64, Seeds)],
+    /// The packet to trace.
+    trace: Option<u64>,
+}
+
 /// Feeds all captures.
 fn replay(
-    captures: &[PathBuf],
-    updates: &[(u64, Seeds)],
+    plan: &Plan<'_>,
     testbed: &mut Testbed,
     output: &Output,
     sink: &mut crate::testbed::Sink<'_>,
-) -> Result<(), Error> {
+) -> Result<Option<Trace>, Error> {
+    let captures = plan.captures;
     let bar = progress(captures, output);
-    let mut updates = updates.iter().peekable();
+    let mut updates = plan.updates.iter().peekable();
+    let mut trace = None;
     let mut options = ReadOptions::default();
     let mut number = 0;
     for path in captures {
@@ -215,14 +241,17 @@ fn replay(
                         testbed.apply(seeds)?;
                     }
                 }
-                number += 1;
                 consumed += record.data.len() as u64 + 16;
-                let full = testbed.push(FrameIn {
+                let frame = FrameIn {
                     arrival_ns: record.meta.arrival_ns,
                     port: 1,
                     bytes: record.data,
-                });
-                if full {
+                };
+                let traced = plan.trace == Some(number);
+                number += 1;
+                if traced {
+                    trace = testbed.trace(frame, sink)?;
+                } else if testbed.push(frame) {
                     testbed.flush(sink)?;
                     bar.inc(std::mem::take(&mut consumed));
                 }
@@ -240,8 +269,15 @@ fn replay(
             "--maps-at {packet}: the captures have only {number} packets"
         ));
     }
+    if let (Some(packet), None) = (plan.trace, &trace) {
+        output.warn(&if packet < number {
+            format!("--trace {packet}: the program never saw this packet")
+        } else {
+            format!("--trace {packet}: the captures have only {number} packets")
+        });
+    }
     bar.finish_and_clear();
-    Ok(())
+    Ok(trace)
 }
 
 fn progress(paths: &[PathBuf], output: &Output) -> ProgressBar {

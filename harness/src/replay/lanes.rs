@@ -1,9 +1,11 @@
 //! [`Lanes`]: what processes a chunk, queue by queue or in arrival order.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bpf::Hook;
 use bpf::run::{Batch, Event, Outcome, TrapCause};
+use bpf::trace::{Observer, Site};
 use cpu_reference::Runner;
 use nic_model::{ArrivalOrder, Queue};
 use rayon::prelude::*;
@@ -14,6 +16,7 @@ use super::second::{Opinions, Second};
 use super::watched::Watched;
 use crate::clock::Stopwatch;
 use crate::compare::{self, Difference, Told};
+use crate::trace::Recorded;
 
 /// Room around a frame, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,13 @@ enum Device {
 }
 
 impl Device {
+    fn trace(&mut self, batch: &mut Batch, observer: &mut dyn Observer) -> bool {
+        match self {
+            Device::Queue(queue) => queue.trace(batch, observer),
+            Device::All(all) => all.trace(batch, observer),
+        }
+    }
+
     fn process(&mut self, batch: &mut Batch) {
         match self {
             Device::Queue(queue) => queue.process(batch),
@@ -86,6 +96,24 @@ impl Lane {
             self.reference_time += watch.elapsed();
             self.compare(hook, told);
         }
+    }
+
+    /// Runs while both sides are recorded.
+    fn trace(&mut self, sites: &Arc<[Vec<Site>]>, hook: &Hook, told: Told) -> [Recorded; 2] {
+        let nic = Recorded::of(sites, |observer| self.device.trace(&mut self.nic, observer));
+        if !nic.shown {
+            self.device.process(&mut self.nic);
+        }
+        let Some(runner) = &mut self.runner else {
+            return [nic, Recorded::default()];
+        };
+        let batch = &mut self.reference;
+        let reference = Recorded::of(sites, |observer| runner.trace(batch, observer));
+        if !reference.shown {
+            runner.process(batch);
+        }
+        self.compare(hook, told);
+        [nic, reference]
     }
 
     /// In arrival order NIC and reference have nothing in common, so they run side by side.
@@ -355,7 +383,7 @@ impl Lanes {
     pub fn process<E>(
         &mut self,
         chunk: &Chunk,
-        mut each: impl FnMut(&Processed<'_>) -> Result<(), E>,
+        each: impl FnMut(&Processed<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let Some(first) = chunk.iter().next().map(|(arrival, _)| arrival.number) else {
             return Ok(());
@@ -368,6 +396,15 @@ impl Lanes {
         {
             self.run(chunk, Order::Arrival);
         }
+        self.tell(chunk, each)
+    }
+
+    /// Gives `each` every packet of a chunk that was processed, in arrival order.
+    fn tell<E>(
+        &mut self,
+        chunk: &Chunk,
+        mut each: impl FnMut(&Processed<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let hook = &self.hook;
         for lane in &mut self.lanes {
             lane.settle(chunk, hook, self.room);
@@ -401,8 +438,38 @@ impl Lanes {
         Ok(())
     }
 
-    /// Runs a chunk through the lanes of this order.
-    fn run(&mut self, chunk: &Chunk, order: Order) {
+    /// Processes a chunk of one frame while both sides, NIC and reference, are recorded.
+    ///
+    /// # Errors
+    /// The first error of `each`.
+    pub fn trace<E>(
+        &mut self,
+        chunk: &Chunk,
+        sites: &Arc<[Vec<Site>]>,
+        each: impl FnMut(&Processed<'_>) -> Result<(), E>,
+    ) -> Result<[Recorded; 2], E> {
+        let order = match self.watched {
+            Some(_) => Order::Arrival,
+            None => self.order,
+        };
+        self.place(chunk, order);
+        let mut recorded = Default::default();
+        for lane in &mut self.lanes {
+            if !lane.nic.frames.is_empty() {
+                recorded = lane.trace(sites, &self.hook, self.told);
+            }
+        }
+        self.tell(chunk, each)?;
+        Ok(recorded)
+    }
+
+    /// Bytes of room before each frame.
+    pub fn headroom(&self) -> usize {
+        self.room.headroom
+    }
+
+    /// Puts the frames of a chunk into the lanes of this order.
+    fn place(&mut self, chunk: &Chunk, order: Order) {
         self.lanes.iter_mut().for_each(Lane::clear);
         self.places.clear();
         let all = self.lanes.len().saturating_sub(1);
@@ -420,6 +487,12 @@ impl Lanes {
                 lane.reference.push(arrival, frame, head, tail);
             }
         }
+    }
+
+    /// Runs a chunk through the lanes of this order.
+    fn run(&mut self, chunk: &Chunk, order: Order) {
+        self.place(chunk, order);
+        let all = self.lanes.len().saturating_sub(1);
         let (hook, told) = (&self.hook, self.told);
         let lanes = &mut self.lanes;
         match (&self.pool, order) {

@@ -8,6 +8,7 @@
 mod counts;
 mod maps;
 mod start;
+mod trace;
 
 use std::sync::Arc;
 
@@ -269,26 +270,31 @@ impl Testbed {
     /// Adds a frame to the current chunk. Returns whether the chunk is full: then
     /// [`Testbed::flush`] it.
     pub fn push(&mut self, frame: FrameIn<'_>) -> bool {
+        let Some(arrival) = self.arrival(&frame) else {
+            return false;
+        };
+        self.chunk.push(arrival, frame.bytes);
+        self.chunk.is_full()
+    }
+
+    /// Counts a frame, and says how it comes in; `None` if the program never sees it.
+    fn arrival(&mut self, frame: &FrameIn<'_>) -> Option<Arrival> {
         let number = self.next_packet;
         self.next_packet += 1;
         self.last_ns = self.last_ns.max(frame.arrival_ns);
-        if self.running.is_none() {
-            return false;
-        }
+        self.running.as_ref()?;
         self.counts.packets += 1;
         self.counts.bytes += frame.bytes.len() as u64;
-        if let Some(why) = self.not_run(&frame) {
+        if let Some(why) = self.not_run(frame) {
             *self.counts.not_run.entry(why).or_default() += 1;
-            return false;
+            return None;
         }
-        let arrival = Arrival {
+        Some(Arrival {
             number,
             arrival_ns: self.last_ns,
             port: frame.port,
             queue: self.rss.queue(frame.bytes),
-        };
-        self.chunk.push(arrival, frame.bytes);
-        self.chunk.is_full()
+        })
     }
 
     fn not_run(&self, frame: &FrameIn<'_>) -> Option<NotRun> {

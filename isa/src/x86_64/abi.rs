@@ -13,9 +13,28 @@
 //! * **Helpers** ([`crate::Symbol::Helper`]) are System V functions with r1 to r5 in rdi, rsi,
 //!   rdx, rcx, r8 and the run state in r9; the result is in rax. Before the call the code stores
 //!   the pc in [`RunState::pc`]; after it, it leaves if [`RunState::trap`] is not 0.
+//! * **Registers.** Where the code of an instruction begins ([`crate::Image::source_map`]), each
+//!   eBPF register is in the machine register that [`registers`] gives; r10 only in functions
+//!   that use it. Whoever steps through the code sees the program's registers there.
 //! * **Tail calls** go through [`RUNTIME_TAIL_CALL`].
 
 use std::mem::offset_of;
+
+/// For each eBPF register the machine register, as instructions encode it, in images that call
+/// functions of the engine, which preserve only the callee-saved registers.
+pub const WITH_CALLS: [u8; 11] = [0, 7, 6, 2, 9, 8, 3, 13, 14, 15, 5];
+
+/// The same in images that call none: r6 and r7 cost no saving at entry.
+pub const WITHOUT_CALLS: [u8; 11] = [0, 7, 6, 2, 9, 8, 10, 11, 3, 13, 5];
+
+/// Which machine register holds which eBPF register in an image's code.
+pub const fn registers(image: &crate::Image) -> [u8; 11] {
+    if image.resources.helpers.is_empty() {
+        WITHOUT_CALLS
+    } else {
+        WITH_CALLS
+    }
+}
 
 /// State of one packet's run, which the emitted code and the engine share. The engine fills it
 /// before every packet. Addresses are host addresses.

@@ -23,10 +23,7 @@ pub(super) const RBX: Hard = 3;
 pub(super) const RBP: Hard = 5;
 pub(super) const RSI: Hard = 6;
 pub(super) const RDI: Hard = 7;
-pub(super) const R8: Hard = 8;
 pub(super) const R9: Hard = 9;
-pub(super) const R10: Hard = 10;
-pub(super) const R11: Hard = 11;
 pub(super) const R12: Hard = 12;
 pub(super) const R13: Hard = 13;
 pub(super) const R14: Hard = 14;
@@ -45,12 +42,10 @@ pub(super) const FRAME_BYTES: i32 = 512;
 pub(super) struct RegisterMap([Hard; Reg::COUNT]);
 
 /// Where the program calls Rust code, which preserves only the callee-saved registers.
-pub(super) const WITH_CALLS: RegisterMap =
-    RegisterMap([RAX, RDI, RSI, RDX, R9, R8, RBX, R13, R14, R15, RBP]);
+pub(super) const WITH_CALLS: RegisterMap = RegisterMap(isa::x86_64::abi::WITH_CALLS);
 
-/// Where it does not: r6 and r7 cost no saving at entry.
-pub(super) const WITHOUT_CALLS: RegisterMap =
-    RegisterMap([RAX, RDI, RSI, RDX, R9, R8, R10, R11, RBX, R13, RBP]);
+/// Where it does not.
+pub(super) const WITHOUT_CALLS: RegisterMap = RegisterMap(isa::x86_64::abi::WITHOUT_CALLS);
 
 impl RegisterMap {
     /// The machine register of an eBPF register.

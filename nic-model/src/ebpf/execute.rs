@@ -9,6 +9,7 @@ use isa::ebpf::{
 
 use super::address::{self, STACK};
 use super::machine::{FRAME_BYTES, Run};
+use super::trace::Watch;
 use super::{FUEL, Loaded, MAX_FRAMES};
 use crate::ProgramId;
 
@@ -31,7 +32,7 @@ type At = (usize, TrapCause);
 
 impl Run<'_> {
     /// Runs from the entry to the end, and gives r0.
-    pub(super) fn execute(&mut self) -> Result<u64, At> {
+    pub(super) fn execute<W: Watch>(&mut self, watch: &mut W) -> Result<u64, At> {
         let mut callers = [Caller {
             program: self.program,
             pc: 0,
@@ -51,6 +52,9 @@ impl Run<'_> {
             let Some(insn) = program.insns.get(pc) else {
                 return Err((pc, TrapCause::BadJump { target: pc as i64 }));
             };
+            if W::LOOKS {
+                watch.before(self, pc);
+            }
             self.cost.instructions += 1;
             self.cost.cycles += u64::from(program.cycles[pc]);
             if self.cost.instructions > FUEL {

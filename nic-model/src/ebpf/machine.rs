@@ -9,6 +9,7 @@ use bpf::run::{
 };
 
 use super::address::{self, CTX, PACKET, STACK};
+use super::trace::Watch;
 use super::{Loaded, MAX_FRAMES};
 use crate::ProgramTable;
 
@@ -31,11 +32,12 @@ pub(super) struct Run<'a> {
 }
 
 /// Runs the program on one frame of a batch.
-pub(super) fn run_frame(
+pub(super) fn run_frame<W: Watch>(
     program: &Loaded,
     programs: Option<&ProgramTable>,
     batch: &mut Batch,
     index: usize,
+    watch: &mut W,
 ) {
     let frame = &mut batch.frames[index];
     let memory = &mut batch.memory[frame.area.clone()];
@@ -51,7 +53,7 @@ pub(super) fn run_frame(
         randoms: 0,
         redirect: None,
     };
-    let result = run.execute();
+    let result = run.execute(watch);
     let (cost, redirect) = (run.cost, run.redirect);
     frame.cost = cost;
     frame.redirect = redirect;

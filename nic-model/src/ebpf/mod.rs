@@ -3,11 +3,12 @@
 //!
 //! It trusts nothing about the image: every access is checked against the region its address
 //! names, and a program that runs too long is stopped. [`address`] says what addresses are,
-//! `machine` holds the state of one run, `execute` does the instructions.
+//! `machine` holds the state of one run, `execute` does the instructions, `trace` shows them.
 
 pub mod address;
 mod execute;
 mod machine;
+mod trace;
 
 use std::any::Any;
 use std::sync::{Arc, Weak};
@@ -15,11 +16,12 @@ use std::sync::{Arc, Weak};
 use bpf::Hook;
 use bpf::map::{MapId, MapSet};
 use bpf::run::{Batch, Environment};
+use bpf::trace::Observer;
 use caps::CostClass;
 use isa::ebpf::{CallTarget, Insn, Wide};
 use isa::{Image, Isa, Symbol};
 
-use crate::{Engine, Linked, LoadError, ProgramTable, QueueState, Resolver};
+use crate::{Engine, Linked, LoadError, ProgramId, ProgramTable, QueueState, Resolver};
 
 /// The engine.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +43,7 @@ pub(crate) struct Loaded {
     /// Cycles before the first instruction.
     start: u32,
     hook: Hook,
+    id: ProgramId,
     maps: MapSet,
     environment: Arc<Environment>,
     /// Weak, since the table holds this program.
@@ -86,6 +89,7 @@ impl Engine for Ebpf {
             branch_taken: cost(CostClass::BranchTaken),
             start: cost(CostClass::Start),
             hook: resolver.hook.clone(),
+            id: resolver.id,
             maps: resolver.map_set.clone(),
             environment: Arc::clone(resolver.environment),
             programs: Arc::downgrade(resolver.programs),
@@ -95,14 +99,30 @@ impl Engine for Ebpf {
 
 impl Linked for Loaded {
     fn run(&self, _queues: &mut [QueueState], batch: &mut Batch) {
-        let programs = self.programs.upgrade();
-        for index in 0..batch.frames.len() {
-            machine::run_frame(self, programs.as_deref(), batch, index);
-        }
+        self.run_all(batch, &mut trace::Blind);
+    }
+
+    fn trace(
+        &self,
+        _queues: &mut [QueueState],
+        batch: &mut Batch,
+        observer: &mut dyn Observer,
+    ) -> bool {
+        self.run_all(batch, &mut trace::Looking { observer });
+        true
     }
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl Loaded {
+    fn run_all<W: trace::Watch>(&self, batch: &mut Batch, watch: &mut W) {
+        let programs = self.programs.upgrade();
+        for index in 0..batch.frames.len() {
+            machine::run_frame(self, programs.as_deref(), batch, index, watch);
+        }
     }
 }
 

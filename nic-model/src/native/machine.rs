@@ -67,7 +67,7 @@ impl<'r, 'a> HostMachine<'r, 'a> {
 }
 
 /// Copies bytes that other threads may be changing, as relaxed atomics.
-fn copy_from_shared(address: u64, into: &mut [u8]) {
+pub(super) fn copy_from_shared(address: u64, into: &mut [u8]) {
     let mut at = address;
     let mut rest = into;
     while !rest.is_empty() {

@@ -3,7 +3,7 @@
 //! Only a [`isa::TrustedImage`] gets here, since nothing checks the code while it runs. `pages`
 //! holds the code (writable or executable, never both), `link` fills its relocations, `run` is
 //! the loop over a batch, `machine` and `entries` are what helpers see and how the code calls
-//! them. The contract with the backend is [`isa::x86_64::abi`].
+//! them, `trace` steps through the code. The contract with the backend is [`isa::x86_64::abi`].
 //!
 //! **What generated code may touch**: its machine stack below the engine's frame, the run state
 //! it is given (and, of that, only the members that `abi` lets it write), the frame's area in
@@ -19,6 +19,8 @@ mod link;
 mod machine;
 mod pages;
 mod run;
+#[cfg(target_os = "linux")]
+mod trace;
 
 use std::any::Any;
 use std::fmt;
@@ -26,9 +28,11 @@ use std::sync::{Arc, Weak};
 
 use bpf::map::MapSet;
 use bpf::run::{Batch, Environment};
+#[cfg(target_os = "linux")]
+use bpf::trace::Observer;
 use isa::{Image, Isa, TrustedImage};
 
-use crate::{Engine, Linked, LoadError, ProgramTable, QueueState, Resolver};
+use crate::{Engine, Linked, LoadError, ProgramId, ProgramTable, QueueState, Resolver};
 use link::MapEntry;
 use pages::CodePages;
 
@@ -39,8 +43,16 @@ pub struct Native;
 /// A program whose code lies in executable pages.
 struct Program {
     pages: CodePages,
+    /// Bytes of code.
+    code_len: usize,
     /// Byte offset of the entry.
     entry: usize,
+    /// Where the code of each eBPF instruction begins, ascending, and its pc.
+    starts: Vec<(usize, usize)>,
+    /// Which machine register holds which eBPF register.
+    registers: [u8; 11],
+    /// Its number on the NIC.
+    id: ProgramId,
     /// What map handles point to: one entry a map of the NIC, by id.
     maps: Box<[MapEntry]>,
     map_set: MapSet,
@@ -85,7 +97,15 @@ impl Engine for Native {
         let pages = CodePages::new(&code).map_err(|errno| LoadError::NoCodePages { errno })?;
         Ok(Arc::new(Program {
             pages,
+            code_len: code.len(),
             entry: image.entry,
+            starts: image
+                .source_map
+                .iter()
+                .filter_map(|range| Some((range.start, *range.pcs.first()?)))
+                .collect(),
+            registers: isa::x86_64::abi::registers(image),
+            id: resolver.id,
             maps,
             map_set: resolver.map_set.clone(),
             environment: Arc::clone(resolver.environment),
@@ -97,6 +117,16 @@ impl Engine for Native {
 impl Linked for Program {
     fn run(&self, _queues: &mut [QueueState], batch: &mut Batch) {
         run::run(self, batch);
+    }
+
+    #[cfg(target_os = "linux")]
+    fn trace(
+        &self,
+        _queues: &mut [QueueState],
+        batch: &mut Batch,
+        observer: &mut dyn Observer,
+    ) -> bool {
+        trace::run(self, batch, observer)
     }
 
     fn as_any(&self) -> &dyn Any {
