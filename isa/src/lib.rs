@@ -11,6 +11,7 @@
 
 pub mod ebpf;
 mod image;
+pub mod nfp;
 pub mod x86_64;
 
 pub use image::{
