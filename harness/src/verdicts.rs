@@ -21,6 +21,8 @@ pub struct KernelVerdict {
     pub message: String,
     /// Instructions it looked at over all paths.
     pub insns_processed: Option<u64>,
+    /// Microseconds it took, by its own clock; differs from run to run.
+    pub micros: Option<u64>,
     /// Whether both verdicts are the same.
     pub agrees: bool,
     /// The first difference; null where there is none.
@@ -66,6 +68,7 @@ pub fn ask_kernel(
         pc,
         message,
         insns_processed,
+        micros,
         ..
     } = theirs;
     Ok(KernelVerdict {
@@ -74,6 +77,7 @@ pub fn ask_kernel(
         pc,
         message,
         insns_processed,
+        micros,
         agrees,
         difference,
     })

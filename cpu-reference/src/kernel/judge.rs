@@ -38,6 +38,8 @@ pub struct Judgement {
     pub log: String,
     /// Instructions it looked at over all paths.
     pub insns_processed: Option<u64>,
+    /// Microseconds it took, by its own clock, without making machine code.
+    pub micros: Option<u64>,
 }
 
 /// Asks the running kernel for its verdict on `program`, loaded as libbpf would with the maps
@@ -55,7 +57,8 @@ pub fn judge(program: &Program) -> Result<Judgement, Unsupported> {
         Err(error) => Some(error.raw_os_error().unwrap_or(0)),
     };
     let mut text = load::text(&log);
-    let insns_processed = processed(&text);
+    let insns_processed = number_in(&text, "processed ");
+    let micros = number_in(&text, "verification time ");
     if errno.is_some() {
         let mut log = vec![0; LOG_BYTES];
         let _ = prepared.loadable.load(BRANCHES, &mut log);
@@ -71,6 +74,7 @@ pub fn judge(program: &Program) -> Result<Judgement, Unsupported> {
         message,
         log: text,
         insns_processed,
+        micros,
     })
 }
 
@@ -87,15 +91,20 @@ pub fn log_from_the_start(program: &Program) -> Result<String, Unsupported> {
     }
 }
 
-/// A program with its maps and types in the kernel.
-struct Prepared {
+/// A program with its maps and types in the kernel, to be loaded any number of times.
+#[derive(Debug)]
+pub struct Prepared {
     loadable: Loadable,
     /// Named by the instructions.
     _maps: BTreeMap<usize, OwnedFd>,
 }
 
 impl Prepared {
-    fn new(program: &Program) -> Result<Prepared, Unsupported> {
+    /// Creates the maps that the program uses, as they are declared.
+    ///
+    /// # Errors
+    /// As [`judge`].
+    pub fn new(program: &Program) -> Result<Prepared, Unsupported> {
         let types = load::types(program).map_err(KernelError::Btf)?;
         let mut maps = BTreeMap::new();
         for insn in program.insns.iter() {
@@ -132,6 +141,14 @@ impl Prepared {
             _maps: maps,
         })
     }
+
+    /// Loads it without a log (the kernel verifies it and makes machine code) and lets it go.
+    ///
+    /// # Errors
+    /// That of bpf(2).
+    pub fn load(&self) -> std::io::Result<()> {
+        self.loadable.load(0, &mut []).map(drop)
+    }
 }
 
 fn may_not(error: &std::io::Error) -> bool {
@@ -148,12 +165,9 @@ fn environment(reason: &std::io::Error) -> Unsupported {
     }
 }
 
-/// Instructions processed, of the line with which a log ends.
-fn processed(log: &str) -> Option<u64> {
-    let line = log
-        .lines()
-        .rev()
-        .find_map(|l| l.strip_prefix("processed "))?;
+/// The number that a line of statistics at the end of a log has behind `words`.
+fn number_in(log: &str, words: &str) -> Option<u64> {
+    let line = log.lines().rev().find_map(|l| l.strip_prefix(words))?;
     line.split(' ').next()?.parse().ok()
 }
 
@@ -186,7 +200,7 @@ fn reason(log: &str) -> (Option<usize>, String) {
 
 #[cfg(test)]
 mod tests {
-    use super::{processed, reason};
+    use super::{number_in, reason};
 
     #[test]
     fn the_reason_is_what_stands_behind_the_last_instruction() {
@@ -208,6 +222,7 @@ processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_stat
             "invalid access to packet, off=0 size=1, R2(id=0,off=0,r=0); \
              R2 offset is outside of the packet"
         );
-        assert_eq!(processed(log), Some(2));
+        assert_eq!(number_in(log, "processed "), Some(2));
+        assert_eq!(number_in(log, "verification time "), Some(40));
     }
 }

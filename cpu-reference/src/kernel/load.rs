@@ -61,6 +61,7 @@ fn load_btf(bytes: &[u8]) -> io::Result<OwnedFd> {
 }
 
 /// A program as `BPF_PROG_LOAD` takes it. It can be loaded more than once.
+#[derive(Debug)]
 pub(super) struct Loadable {
     code: Vec<u8>,
     license: Vec<u8>,

@@ -34,7 +34,7 @@ use bpf::map::MapSet;
 use bpf::run::Batch;
 use bpf::{Finding, Hook, Stage};
 
-pub use judge::{Judgement, judge, log_from_the_start};
+pub use judge::{Judgement, Prepared, judge, log_from_the_start};
 
 use crate::{Reference, Runner, Setup, Unsupported, Untold};
 
