@@ -41,7 +41,7 @@ pub trait Engine: Send + Sync {
 pub fn engines() -> &'static [&'static dyn Engine] {
     &[
         &crate::ebpf::Ebpf,
-        #[cfg(all(target_arch = "x86_64", unix))]
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         &crate::native::Native,
     ]
 }

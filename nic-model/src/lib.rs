@@ -11,7 +11,7 @@
 
 pub mod ebpf;
 mod engine;
-#[cfg(all(target_arch = "x86_64", unix))]
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod native;
 mod nic;
 mod workers;

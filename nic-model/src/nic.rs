@@ -41,6 +41,20 @@ impl ProgramTable {
         }
     }
 
+    /// A table of programs by their ids.
+    pub(crate) fn of(programs: impl IntoIterator<Item = Arc<dyn Linked>>) -> ProgramTable {
+        let table = ProgramTable::new();
+        for (slot, program) in table.slots.iter().zip(programs) {
+            let _ = slot.set(program);
+        }
+        table
+    }
+
+    /// All loaded programs, by id.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<dyn Linked>> {
+        self.slots.iter().map_while(OnceLock::get)
+    }
+
     /// The program with this id, if it is loaded.
     pub fn get(&self, id: ProgramId) -> Option<&Arc<dyn Linked>> {
         self.slots.get(id.0 as usize)?.get()
@@ -83,6 +97,10 @@ pub enum LoadError {
          Workers, whose program is nicbed"
     )]
     Untrusted,
+    /// There is no worker process for it.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    #[error(transparent)]
+    Worker(#[from] crate::native::worker::WorkerError),
     /// The system gives no pages for native code.
     #[error("no pages for native code (errno {errno})")]
     NoCodePages {

@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 pub struct Workers {
     program: PathBuf,
     arguments: Vec<OsString>,
+    /// Running programs that nobody asks just now.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    idle: std::sync::Mutex<Vec<crate::native::worker::Spawner>>,
 }
 
 impl Workers {
@@ -24,7 +27,16 @@ impl Workers {
         Workers {
             program: program.into(),
             arguments: vec![Workers::ARGUMENT.into()],
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            idle: std::sync::Mutex::default(),
         }
+    }
+
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    pub(crate) fn idle(&self) -> std::sync::MutexGuard<'_, Vec<crate::native::worker::Spawner>> {
+        self.idle
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// The program.

@@ -24,10 +24,11 @@ pub struct ArrayLayout {
 }
 
 impl ArrayLayout {
-    /// The layout, and the bytes of memory it needs.
+    /// The layout, and the bytes of memory it needs: up to the last byte of the last value.
     pub(super) fn new(value_size: u32, max_entries: u32, cpus: Option<u32>) -> (Self, u128) {
         let stride = value_size.next_multiple_of(8) as usize;
-        let block = (stride as u128 * u128::from(max_entries)).next_multiple_of(64);
+        let elements = stride as u128 * u128::from(max_entries);
+        let block = elements.next_multiple_of(64);
         let layout = ArrayLayout {
             base: super::HEADER,
             stride,
@@ -36,10 +37,9 @@ impl ArrayLayout {
             value_size,
             cpus: cpus.unwrap_or(1),
         };
-        (
-            layout,
-            super::HEADER as u128 + block * u128::from(layout.cpus),
-        )
+        let blocks = block * u128::from(layout.cpus.saturating_sub(1));
+        let last = elements.saturating_sub(stride as u128 - u128::from(value_size));
+        (layout, super::HEADER as u128 + blocks + last)
     }
 
     /// Where element `index` of `cpu` lies.

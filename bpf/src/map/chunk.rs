@@ -182,4 +182,19 @@ impl Map {
     pub fn recover(&self) {
         seqlock::force_open(&self.memory);
     }
+
+    /// The same if one change of structure is not over after twenty of `pause`: for a map that
+    /// others may be using.
+    pub fn recover_if_stuck(&self, mut pause: impl FnMut()) {
+        let Some(version) = seqlock::held(&self.memory) else {
+            return;
+        };
+        for _ in 0..20 {
+            pause();
+            if seqlock::held(&self.memory) != Some(version) {
+                return;
+            }
+        }
+        self.recover();
+    }
 }

@@ -81,6 +81,12 @@ pub(super) fn read<T>(memory: &Memory, mut walk: impl FnMut() -> T) -> T {
     }
 }
 
+/// The version, if somebody holds the lock.
+pub(super) fn held(memory: &Memory) -> Option<u32> {
+    let version = memory.word(VERSION).load(Ordering::Relaxed);
+    (version & 1 == 1).then_some(version)
+}
+
 /// Opens the lock whoever holds it: for memory whose other user is gone for good.
 pub(super) fn force_open(memory: &Memory) {
     let word = memory.word(VERSION);

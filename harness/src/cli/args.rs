@@ -115,6 +115,10 @@ pub enum Command {
         /// Shell.
         shell: clap_complete::Shell,
     },
+
+    /// Serves native images that run in processes of their own; started by nicbed itself.
+    #[command(hide = true)]
+    Worker,
 }
 
 /// `nicbed nic …`

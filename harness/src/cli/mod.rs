@@ -64,6 +64,20 @@ pub fn main() -> u8 {
     }
 }
 
+/// Serves worker processes, see `nic_model::native::worker`.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn worker() -> Result<Status, Error> {
+    match nic_model::native::worker::serve() {
+        Ok(()) => Ok(Status::Ok),
+        Err(error) => Err(Error::usage(error.to_string())),
+    }
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+fn worker() -> Result<Status, Error> {
+    Err(Error::environment("native images run on x86-64 Linux only"))
+}
+
 fn dispatch(cli: Cli, output: &mut Output) -> Result<Status, Error> {
     match cli.command {
         None => demo::run(output),
@@ -75,6 +89,7 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<Status, Error> {
         Some(Command::Run(args)) => run::run(&args, output),
         Some(Command::Pcap { what }) => pcap::run(&what, output),
         Some(Command::Explain { rule }) => explain::run(rule.as_deref(), output),
+        Some(Command::Worker) => worker(),
         Some(Command::Completions { shell }) => {
             let mut command = Cli::command();
             let mut text = Vec::new();

@@ -7,7 +7,7 @@ use isa::x86_64::abi::{CPU_STRIDE32, RUNTIME_TAIL_CALL};
 use isa::{Image, RelocationKind, Symbol};
 
 use super::entries;
-use crate::{LoadError, Resolver};
+use crate::LoadError;
 
 /// What a map handle in a register points to.
 #[derive(Debug)]
@@ -36,17 +36,18 @@ pub(super) fn entries(maps: &MapSet) -> Box<[MapEntry]> {
         .collect()
 }
 
-/// Fills the relocations of `image` in `code`, a copy of its code.
+/// Fills the relocations of `image` in `code`, a copy of its code; `ids` gives for each map of
+/// the program its id on the NIC.
 pub(super) fn relocate(
     code: &mut [u8],
     image: &Image,
-    resolver: &Resolver<'_>,
+    ids: &[MapId],
     maps: &[MapEntry],
 ) -> Result<(), LoadError> {
     for relocation in &image.relocations {
         let at = relocation.at;
         let malformed = |what| LoadError::Malformed { offset: at, what };
-        let value = value(relocation.kind, relocation.symbol, resolver, maps).map_err(malformed)?;
+        let value = value(relocation.kind, relocation.symbol, ids, maps).map_err(malformed)?;
         match relocation.kind {
             RelocationKind::Absolute64 => store(code, at, &value.to_le_bytes()),
             RelocationKind::Absolute32 | RelocationKind::Target(CPU_STRIDE32) => {
@@ -73,13 +74,11 @@ fn store(code: &mut [u8], at: usize, bytes: &[u8]) -> Option<()> {
 fn value(
     kind: RelocationKind,
     symbol: Symbol,
-    resolver: &Resolver<'_>,
+    ids: &[MapId],
     maps: &[MapEntry],
 ) -> Result<u64, &'static str> {
     let entry = |map: usize| {
-        resolver
-            .maps
-            .get(map)
+        ids.get(map)
             .and_then(|id| maps.get(*id))
             .ok_or("a relocation names a map that the program does not have")
     };

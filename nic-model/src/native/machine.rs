@@ -34,6 +34,10 @@ pub(super) struct Run<'a> {
     pub(super) redirect: Option<RedirectTarget>,
     /// Why it was stopped.
     pub(super) trap: Option<TrapCause>,
+    /// Where metadata, data and end are, as offsets in the area: what a helper last set.
+    pub(super) borders: [u32; 3],
+    /// Lowest and highest of them that the packet has had.
+    pub(super) reach: (u32, u32),
 }
 
 /// A [`Machine`] for the time of one helper call.
@@ -60,6 +64,9 @@ impl<'r, 'a> HostMachine<'r, 'a> {
     /// Hands the packet's borders back.
     pub(super) fn leave(self, state: &mut RunState) {
         let area = self.run.area as u64;
+        let (low, high) = self.run.reach;
+        self.run.reach = (low.min(self.meta), high.max(self.end));
+        self.run.borders = [self.meta, self.data, self.end];
         state.data_meta = area + u64::from(self.meta);
         state.data = area + u64::from(self.data);
         state.data_end = area + u64::from(self.end);

@@ -1,9 +1,11 @@
 //! The engine whose cores are the host's: x86-64 images run as they are.
 //!
-//! Only a [`isa::TrustedImage`] gets here, since nothing checks the code while it runs. `pages`
-//! holds the code (writable or executable, never both), `link` fills its relocations, `run` is
-//! the loop over a batch, `machine` and `entries` are what helpers see and how the code calls
-//! them, `trace` steps through the code. The contract with the backend is [`isa::x86_64::abi`].
+//! Nothing checks the code while it runs. So only a [`isa::TrustedImage`] runs in this process;
+//! every other runs in a [`worker`] process. `pages` holds the code (writable or executable,
+//! never both), `link` fills its relocations, `run` is the loop over a batch, `machine` and
+//! `entries` are what helpers see and how the code calls them. `enter` and `fault` are the way
+//! out of code that the processor stops: such a packet is trapped, and the next one runs. `trace`
+//! steps through the code. The contract with the backend is [`isa::x86_64::abi`].
 //!
 //! **What generated code may touch**: its machine stack below the engine's frame, the run state
 //! it is given (and, of that, only the members that `abi` lets it write), the frame's area in
@@ -14,23 +16,24 @@
     reason = "native code is entered, and calls back with raw pointers"
 )]
 
+mod enter;
 mod entries;
+mod fault;
 mod link;
 mod machine;
 mod pages;
 mod run;
-#[cfg(target_os = "linux")]
 mod trace;
+pub mod worker;
 
 use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use bpf::map::MapSet;
+use bpf::map::{MapId, MapSet};
 use bpf::run::{Batch, Environment};
-#[cfg(target_os = "linux")]
 use bpf::trace::Observer;
-use isa::{Image, Isa, TrustedImage};
+use isa::{CodeRange, Image, Isa, TrustedImage};
 
 use crate::{Engine, Linked, LoadError, ProgramId, ProgramTable, QueueState, Resolver};
 use link::MapEntry;
@@ -53,6 +56,8 @@ struct Program {
     registers: [u8; 11],
     /// Its number on the NIC.
     id: ProgramId,
+    /// What the code came from.
+    source_map: Vec<CodeRange>,
     /// What map handles point to: one entry a map of the NIC, by id.
     maps: Box<[MapEntry]>,
     map_set: MapSet,
@@ -67,35 +72,28 @@ impl fmt::Debug for Program {
     }
 }
 
-impl Engine for Native {
-    fn isa(&self) -> Isa {
-        Isa::X86_64
-    }
+/// The first pc of the range that holds the byte at `offset`.
+fn pc_at(source_map: &[CodeRange], offset: usize) -> Option<usize> {
+    let after = source_map.partition_point(|range| range.start <= offset);
+    let range = source_map.get(after.checked_sub(1)?)?;
+    (offset < range.end).then(|| range.pcs.first().copied())?
+}
 
-    fn load(&self, _image: &Image, _resolver: &Resolver<'_>) -> Result<Arc<dyn Linked>, LoadError> {
-        Err(LoadError::Untrusted)
-    }
-
-    fn load_trusted(
-        &self,
-        image: &TrustedImage,
-        resolver: &Resolver<'_>,
-    ) -> Result<Arc<dyn Linked>, LoadError> {
-        let image = image.image();
-        if image.isa != Isa::X86_64 {
-            return Err(LoadError::NoEngine { isa: image.isa });
-        }
-        if image.entry >= image.code.len() {
-            return Err(LoadError::Malformed {
-                offset: image.entry,
-                what: "the entry lies outside the code",
-            });
-        }
-        let maps = link::entries(resolver.map_set);
-        let mut code = image.code.clone();
-        link::relocate(&mut code, image, resolver, &maps)?;
+impl Program {
+    /// Links `image`, which will have this number; `ids` gives for each map of the program its
+    /// id in `map_set`.
+    fn new(
+        image: &Image,
+        id: ProgramId,
+        ids: &[MapId],
+        map_set: &MapSet,
+        environment: &Arc<Environment>,
+        programs: Weak<ProgramTable>,
+    ) -> Result<Program, LoadError> {
+        let maps = link::entries(map_set);
+        let code = linked(image, ids, &maps)?;
         let pages = CodePages::new(&code).map_err(|errno| LoadError::NoCodePages { errno })?;
-        Ok(Arc::new(Program {
+        Ok(Program {
             pages,
             code_len: code.len(),
             entry: image.entry,
@@ -105,12 +103,64 @@ impl Engine for Native {
                 .filter_map(|range| Some((range.start, *range.pcs.first()?)))
                 .collect(),
             registers: isa::x86_64::abi::registers(image),
-            id: resolver.id,
+            id,
+            source_map: image.source_map.clone(),
             maps,
-            map_set: resolver.map_set.clone(),
-            environment: Arc::clone(resolver.environment),
-            programs: Arc::downgrade(resolver.programs),
-        }))
+            map_set: map_set.clone(),
+            environment: Arc::clone(environment),
+            programs,
+        })
+    }
+
+    /// The pc that the code at a byte offset came from.
+    fn pc_at(&self, offset: usize) -> Option<usize> {
+        pc_at(&self.source_map, offset)
+    }
+}
+
+/// The code of an image with its relocations filled.
+fn linked(image: &Image, ids: &[MapId], maps: &[MapEntry]) -> Result<Vec<u8>, LoadError> {
+    if image.isa != Isa::X86_64 {
+        return Err(LoadError::NoEngine { isa: image.isa });
+    }
+    if image.entry >= image.code.len() {
+        return Err(LoadError::Malformed {
+            offset: image.entry,
+            what: "the entry lies outside the code",
+        });
+    }
+    let mut code = image.code.clone();
+    link::relocate(&mut code, image, ids, maps)?;
+    Ok(code)
+}
+
+impl Engine for Native {
+    fn isa(&self) -> Isa {
+        Isa::X86_64
+    }
+
+    fn load(&self, image: &Image, resolver: &Resolver<'_>) -> Result<Arc<dyn Linked>, LoadError> {
+        let workers = resolver.workers.ok_or(LoadError::Untrusted)?;
+        // Refuses here what a worker would refuse.
+        linked(image, resolver.maps, &link::entries(resolver.map_set))?;
+        worker::load(workers, image, resolver)
+    }
+
+    fn load_trusted(
+        &self,
+        image: &TrustedImage,
+        resolver: &Resolver<'_>,
+    ) -> Result<Arc<dyn Linked>, LoadError> {
+        if resolver.workers.is_some() {
+            // All programs of a NIC are in one place: they call each other.
+            return self.load(image.image(), resolver);
+        }
+        fault::install();
+        let programs = Arc::downgrade(resolver.programs);
+        let (set, environment) = (resolver.map_set, resolver.environment);
+        let (id, ids) = (resolver.id, resolver.maps);
+        let program = Program::new(image.image(), id, ids, set, environment, programs)?;
+        Ok(Arc::new(program))
     }
 }
 
@@ -119,7 +169,6 @@ impl Linked for Program {
         run::run(self, batch);
     }
 
-    #[cfg(target_os = "linux")]
     fn trace(
         &self,
         _queues: &mut [QueueState],

@@ -1,6 +1,7 @@
 //! Pages that hold code: first writable, then executable, never both.
 
 use std::fmt;
+use std::ops::Range;
 use std::ptr::NonNull;
 
 /// Executable pages with a copy of some code.
@@ -60,6 +61,12 @@ impl CodePages {
             )
         } != 0;
         if failed { Err(errno()) } else { Ok(pages) }
+    }
+
+    /// The addresses that the code takes.
+    pub(super) fn range(&self) -> Range<u64> {
+        let start = self.base.as_ptr() as u64;
+        start..start + self.bytes as u64
     }
 
     /// Address of the code's byte at `offset`.
