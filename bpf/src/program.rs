@@ -79,6 +79,23 @@ pub struct Program {
 }
 
 impl Program {
+    /// A program of instructions alone, with functions as calls tell them, no maps and a licence
+    /// that lets it call everything.
+    pub fn of_instructions(name: &str, hook: Hook, insns: Vec<Insn>) -> Program {
+        Program {
+            name: name.to_owned(),
+            section: String::new(),
+            hook,
+            subprograms: functions(name, &insns),
+            insns: insns.into(),
+            maps: Arc::from([]),
+            globals: Arc::from([]),
+            license: Some("GPL".to_owned()),
+            source: Source::default(),
+            btf: None,
+        }
+    }
+
     /// Whether helpers reserved for GPL-compatible programs may be called, judged from the
     /// license string as the kernel does.
     pub fn is_gpl_compatible(&self) -> bool {
@@ -108,6 +125,35 @@ impl Program {
             .checked_sub(1)?;
         (pc < self.subprograms[index].end).then_some(index)
     }
+}
+
+/// Functions as calls tell them: the entry, and what is called.
+fn functions(entry: &str, insns: &[Insn]) -> Vec<Subprogram> {
+    let mut starts: Vec<usize> = insns
+        .iter()
+        .enumerate()
+        .filter_map(|(pc, insn)| insn.function_target(pc))
+        .filter_map(|target| usize::try_from(target).ok())
+        .filter(|target| *target < insns.len())
+        .chain([0])
+        .collect();
+    starts.sort_unstable();
+    starts.dedup();
+    let ends = starts.iter().skip(1).copied().chain([insns.len()]);
+    let bounds = starts.iter().copied().zip(ends);
+    bounds
+        .map(|(start, end)| Subprogram {
+            name: if start == 0 {
+                entry.to_owned()
+            } else {
+                format!("sub_{start}")
+            },
+            start,
+            end,
+            global: false,
+            btf_type: 0,
+        })
+        .collect()
 }
 
 /// One function of a program.

@@ -93,18 +93,6 @@ impl<'s> Builder<'s> {
         }
     }
 
-    /// The instructions, and where functions start.
-    pub(super) fn finish(self) -> (Vec<Insn>, Vec<usize>) {
-        let targets = self.insns.iter().enumerate();
-        let mut starts: Vec<usize> = targets
-            .filter_map(|(pc, insn)| usize::try_from(insn.function_target(pc)?).ok())
-            .chain([0])
-            .collect();
-        starts.sort_unstable();
-        starts.dedup();
-        (self.insns, starts)
-    }
-
     /// The entry function, and those that it calls.
     pub(super) fn whole(&mut self) {
         self.prologue();

@@ -20,9 +20,6 @@ mod memory;
 mod packet;
 mod random;
 
-use std::sync::Arc;
-
-use crate::program::{Source, Subprogram};
 use crate::{Hook, Program};
 use builder::Builder;
 
@@ -60,35 +57,10 @@ impl Default for Spec {
 pub fn program(spec: &Spec, seed: u64) -> Program {
     let mut builder = Builder::new(spec, seed);
     builder.whole();
-    let (insns, starts) = builder.finish();
-    let ends = starts.iter().skip(1).copied().chain([insns.len()]);
-    let subprograms = starts
-        .iter()
-        .zip(ends)
-        .enumerate()
-        .map(|(index, (&start, end))| Subprogram {
-            name: if index == 0 {
-                "generated".to_owned()
-            } else {
-                format!("sub_{start}")
-            },
-            start,
-            end,
-            global: false,
-            btf_type: 0,
-        })
-        .collect();
     Program {
-        name: "generated".to_owned(),
         section: "xdp".to_owned(),
-        hook: spec.hook.clone(),
-        insns: insns.into(),
         maps: maps::definitions().into(),
-        subprograms,
-        globals: Arc::from([]),
-        license: Some("GPL".to_owned()),
-        source: Source::default(),
-        btf: None,
+        ..Program::of_instructions("generated", spec.hook.clone(), builder.insns)
     }
 }
 

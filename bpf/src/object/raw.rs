@@ -8,7 +8,7 @@ use super::error::ObjectError;
 use super::{LoadOptions, maps, stem};
 use crate::Hook;
 use crate::map::MapDef;
-use crate::program::{Program, ProgramSet, Source, Subprogram};
+use crate::program::{Program, ProgramSet};
 
 /// Reads a file of hexadecimal digits: two a byte in memory order, spaces, commas and `0x`
 /// allowed between bytes, `#` and `;` starting a comment.
@@ -93,16 +93,8 @@ fn build(
 ) -> Result<ProgramSet, ObjectError> {
     bind_maps(object, &mut insns, maps.len())?;
     let program = Program {
-        name: stem(object).to_owned(),
-        section: String::new(),
-        hook,
-        subprograms: subprograms(stem(object), &insns),
-        insns: insns.into(),
         maps: Arc::clone(&maps),
-        globals: Arc::from([]),
-        license: Some("GPL".to_owned()),
-        source: Source::default(),
-        btf: None,
+        ..Program::of_instructions(stem(object), hook, insns)
     };
     Ok(ProgramSet {
         object: object.to_owned(),
@@ -143,39 +135,4 @@ fn bind_maps(object: &str, insns: &mut [Insn], declared: usize) -> Result<(), Ob
         *value = bound;
     }
     Ok(())
-}
-
-/// Functions as calls tell them: the entry, and what is called.
-pub(super) fn subprograms(entry: &str, insns: &[Insn]) -> Vec<Subprogram> {
-    let mut starts: Vec<usize> = insns
-        .iter()
-        .enumerate()
-        .filter_map(|(pc, insn)| insn.function_target(pc))
-        .filter_map(|target| usize::try_from(target).ok())
-        .filter(|target| *target < insns.len())
-        .chain([0])
-        .collect();
-    starts.sort_unstable();
-    starts.dedup();
-    let ends: Vec<usize> = starts
-        .iter()
-        .skip(1)
-        .copied()
-        .chain([insns.len()])
-        .collect();
-    starts
-        .into_iter()
-        .zip(ends)
-        .map(|(start, end)| Subprogram {
-            name: if start == 0 {
-                entry.to_owned()
-            } else {
-                format!("sub_{start}")
-            },
-            start,
-            end,
-            global: false,
-            btf_type: 0,
-        })
-        .collect()
 }

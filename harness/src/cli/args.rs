@@ -93,6 +93,16 @@ pub enum Command {
     ///
     /// Example: nicbed run my_xdp.o --nic x86-dpu --pcap traffic.pcapng
     Run(Box<RunArgs>),
+    /// Run conformance cases (.data) on a backend's engine, on interp or on rbpf.
+    ///
+    /// Example: nicbed conformance --backend x86_64
+    Conformance(ConformanceArgs),
+    /// Answer one case of the public conformance suite's runner, as its plugin.
+    ///
+    /// The program's bytes come on stdin, r0 goes to stdout, both in hexadecimal.
+    ///
+    /// Example: echo 'b7 00 00 00 2a 00 00 00 95 00 00 00 00 00 00 00' | nicbed plugin --backend x86_64
+    Plugin(PluginArgs),
     /// Look at captures, or generate them.
     ///
     /// Example: nicbed pcap gen --mix imix --packets 10000 -o imix.pcap
@@ -392,6 +402,60 @@ pub struct RunArgs {
     /// Show this packet (counted from 0) on NIC and reference, instruction by instruction.
     #[arg(long, value_name = "PACKET")]
     pub trace: Option<u64>,
+}
+
+/// `nicbed conformance`
+#[derive(Debug, Args)]
+pub struct ConformanceArgs {
+    /// Cases (.data), or folders of them; without any the binary's own.
+    #[arg(value_name = "DIR")]
+    pub paths: Vec<PathBuf>,
+
+    /// What runs them: a backend by name, interp or rbpf.
+    #[arg(long, value_name = "NAME")]
+    pub backend: String,
+
+    /// NIC that the backend's code runs on; by default its backend's with the longest code
+    /// store.
+    #[arg(long, value_name = "NIC")]
+    pub nic: Option<String>,
+}
+
+/// `nicbed plugin`
+#[derive(Debug, Args)]
+pub struct PluginArgs {
+    /// The case's memory, in hexadecimal.
+    #[arg(value_name = "MEMORY")]
+    pub memory: Option<String>,
+
+    /// Further arguments, which the runner may leave empty.
+    #[arg(value_name = "EMPTY", hide = true)]
+    pub rest: Vec<String>,
+
+    /// What runs it: a backend by name, interp or rbpf.
+    #[arg(long, value_name = "NAME")]
+    pub backend: String,
+
+    /// NIC that the backend's code runs on.
+    #[arg(long, value_name = "NIC")]
+    pub nic: Option<String>,
+
+    /// The program's bytes, instead of stdin.
+    #[arg(long, value_name = "HEX")]
+    pub program: Option<String>,
+
+    /// The bytes are those of an ELF object.
+    #[arg(long)]
+    pub elf: bool,
+
+    /// Hook of the program, whose packet the memory is; without one r1 is the memory and r2 its
+    /// length.
+    #[arg(long, value_enum, value_name = "HOOK")]
+    pub hook: Option<HookArg>,
+
+    /// For the runner; nothing more is said than without it.
+    #[arg(long)]
+    pub debug: bool,
 }
 
 /// What outcomes are compared with.

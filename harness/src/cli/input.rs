@@ -19,7 +19,7 @@ const MAX_OBJECT: u64 = 256 << 20;
 const MAX_TEXT: u64 = 64 << 20;
 
 /// Reads a file of at most `limit` bytes.
-fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     let fail = |e: std::io::Error| Error::input(format!("{}: cannot read: {e}", path.display()));
     let file = std::fs::File::open(path).map_err(fail)?;
     let mut bytes = Vec::new();
@@ -89,7 +89,7 @@ pub(super) fn object(path: &Path, args: &LoadArgs, queues: u32) -> Result<Progra
     })
 }
 
-fn hook(arg: HookArg) -> Hook {
+pub(super) fn hook(arg: HookArg) -> Hook {
     match arg {
         HookArg::Xdp => Hook::XDP,
         HookArg::XdpFrags => Hook::Xdp {

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod check;
+mod conformance;
 mod demo;
 mod explain;
 mod input;
@@ -87,6 +88,8 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<Status, Error> {
         Some(Command::Check(args)) => check::run(&args, output),
         Some(Command::Jit(args)) => jit::run(&args, output),
         Some(Command::Run(args)) => run::run(&args, output),
+        Some(Command::Conformance(args)) => conformance::run(&args, output),
+        Some(Command::Plugin(args)) => conformance::plugin(&args, output),
         Some(Command::Pcap { what }) => pcap::run(&what, output),
         Some(Command::Explain { rule }) => explain::run(rule.as_deref(), output),
         Some(Command::Worker) => worker(),

@@ -29,6 +29,7 @@ use crate::report::run::{NotRun, Report};
 use crate::seeds::Seeds;
 
 use counts::Counts;
+pub(crate) use start::load_image;
 use start::{Running, StartError, carry_over, together};
 
 /// What outcomes are compared with.

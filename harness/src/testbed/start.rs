@@ -353,14 +353,14 @@ pub(super) fn carry_over(old_defs: &[MapDef], old: &MapSet, new_defs: &[MapDef],
 
 /// Loads an image. Code that this process's own backends made is vouched for.
 #[expect(unsafe_code, reason = "the one place that vouches for an image")]
-fn load_image(
+pub(crate) fn load_image(
     nic: &mut Nic,
     image: &isa::Image,
     hook: &Hook,
     maps: &[MapId],
 ) -> Result<ProgramId, LoadError> {
     // SAFETY: a built-in backend made the image just now of a verified program, and nothing
-    // changed it since: `pipeline::assess` is its only source.
+    // changed it since: it comes from `pipeline::assess`, or from `side` for a built-in backend.
     let trusted = unsafe { image.clone().trust() };
     nic.load_trusted(&trusted, hook, maps)
 }
