@@ -9,8 +9,10 @@
 //! the field; a load of a pointer field gives a whole pointer, whatever its size.
 
 mod sk_buff;
+mod socket;
 
 pub use sk_buff::SK_BUFF;
+pub use socket::{SOCK, SocketKind, TCP_SOCK, socket_field_at, socket_load};
 
 use crate::hook::{Hook, XdpAttach};
 
@@ -40,6 +42,10 @@ pub enum Widths {
     /// 1, 2, 4 or 8 bytes that lie in the field, at a multiple of that number from the start of
     /// the structure.
     Parts,
+    /// 1, 2 or 4 bytes from its start.
+    Start,
+    /// Parts of its first half, which is the field, and the whole with the padding behind it.
+    Half,
 }
 
 /// One field of a context.
@@ -87,13 +93,21 @@ impl Field {
         match widths {
             Widths::None => false,
             Widths::Whole => offset == self.offset as i64 && size == self.size,
-            Widths::Parts => {
-                matches!(size, 1 | 2 | 4 | 8)
-                    && self.holds(offset)
-                    && offset + size as i64 <= self.offset as i64 + self.size as i64
-                    && offset % size as i64 == 0
+            Widths::Parts => self.has_part(offset, size, self.size),
+            Widths::Start => offset == self.offset as i64 && self.has_part(offset, size, self.size),
+            Widths::Half => {
+                self.has_part(offset, size, self.size / 2)
+                    || offset == self.offset as i64 && size == self.size
             }
         }
+    }
+
+    /// Whether `size` bytes at `offset` lie aligned in the field's first `length` bytes.
+    const fn has_part(&self, offset: i64, size: u8, length: u8) -> bool {
+        matches!(size, 1 | 2 | 4 | 8)
+            && self.holds(offset)
+            && offset + size as i64 <= self.offset as i64 + length as i64
+            && offset % size as i64 == 0
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod kernel;
 
-use bpf::context::{self, Field, FieldKind};
+use bpf::context::{self, Field, FieldKind, SocketKind};
 use bpf::hook::{Hook, TcAttach, XdpAttach};
 use kernel::{KernelProgram, insn};
 
@@ -117,6 +117,49 @@ fn fields_are_in_order_and_apart() {
         for field in fields {
             let last = i64::from(field.offset) + i64::from(field.size) - 1;
             assert_eq!(context::field_at(&hook, last), Some(field));
+        }
+    }
+}
+
+/// Programs that come to a socket of each kind in r1.
+fn sockets() -> Vec<(SocketKind, Vec<u64>)> {
+    let leave = [insn(0x55, 1, 0, 2, 0), 0xb7, 0x95];
+    let mut common = vec![insn(0x79, 1, 1, 168, 0)];
+    common.extend(leave);
+    let by_helper = |id| {
+        let mut slots = common.clone();
+        slots.extend([insn(0x85, 0, 0, 0, id), insn(0xbf, 1, 0, 0, 0)]);
+        slots.extend(leave);
+        slots
+    };
+    vec![
+        (SocketKind::Full, by_helper(95)),
+        (SocketKind::Tcp, by_helper(96)),
+        (SocketKind::Common, common),
+    ]
+}
+
+#[test]
+fn what_can_be_read_of_a_socket() {
+    if !kernel::available() {
+        return;
+    }
+    let asked = Asked { kind: 3, attach: 0 };
+    for (kind, slots) in sockets() {
+        for offset in -4..128i16 {
+            for (width, load, _, store, _) in WIDTHS {
+                let mut slots = slots.clone();
+                slots.push(insn(load, 2, 1, offset, 0));
+                let field = context::socket_load(kind, i64::from(offset), width);
+                assert_eq!(
+                    asked.load(&slots).is_ok(),
+                    field.is_some(),
+                    "{kind:?}: {width} bytes at {offset}"
+                );
+                slots.pop();
+                slots.extend([insn(0xb7, 2, 0, 0, 0), insn(store, 1, 2, offset, 0)]);
+                assert!(asked.load(&slots).is_err(), "store at {offset}");
+            }
         }
     }
 }

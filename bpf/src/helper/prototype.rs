@@ -1,6 +1,7 @@
 //! What the verifier must know of a helper: the types, and the table.
 
 use crate::Hook;
+use crate::context::SocketKind;
 
 /// One helper as the verifier sees it.
 #[expect(
@@ -27,7 +28,7 @@ pub struct Prototype {
     pub changes_packet: bool,
     /// Whether memory arguments may point into the packet.
     pub packet_args: bool,
-    /// Whether the body exists; a helper that is only known (callbacks) is refused by name.
+    /// Whether nicbed has its body; without one, no engine of nicbed can run it.
     pub modelled: bool,
 }
 
@@ -38,12 +39,16 @@ pub enum Arg {
     None,
     /// The context as it was given at entry.
     Ctx,
+    /// The same, or null.
+    CtxOrNull,
     /// A map known at verification.
     ConstMap,
     /// Readable memory of the map's key size.
     MapKey,
     /// Readable memory of the map's value size.
     MapValue,
+    /// The same, or null.
+    MapValueOrNull,
     /// Writable memory of the map's value size, may be uninitialised (pop, peek).
     UninitMapValue,
     /// Readable memory; its length is the next argument.
@@ -54,8 +59,10 @@ pub enum Arg {
     UninitMem,
     /// Readable and writable, initialised memory; its length is the next argument.
     MemRw,
-    /// Readable and writable memory of so many bytes.
+    /// Readable memory of so many bytes.
     FixedMem(u32),
+    /// Writable memory of so many bytes, aligned to that number.
+    AlignedOut(u32),
     /// Length of the memory of the argument before; not 0.
     Size,
     /// Length of the memory of the argument before; may be 0.
@@ -66,6 +73,12 @@ pub enum Arg {
     ConstAllocSize,
     /// A reserved ring buffer record, as the reserving helper gave it; released by the call.
     RingbufRecord,
+    /// A socket of any kind.
+    Socket,
+    /// A socket that was acquired; released by the call.
+    AcquiredSocket,
+    /// A pointer to this kernel structure. Programs get none that the verifier follows.
+    Kernel(&'static str),
     /// A function of the program (callbacks).
     Function,
     /// A stack address or null (context of a callback).
@@ -87,6 +100,13 @@ pub enum Return {
     MapValueOrNull,
     /// Address of a new ring buffer record of the size given, or null; must be released.
     RingbufRecordOrNull,
+    /// A socket of this kind, or null. It is the one that was given, if one was, seen as of
+    /// another kind: releasing that ends both.
+    SocketOrNull(SocketKind),
+    /// A socket of this kind, or null; must be released.
+    AcquiredSocketOrNull(SocketKind),
+    /// A pointer to this kernel structure, or null.
+    Kernel(&'static str),
 }
 
 impl Prototype {

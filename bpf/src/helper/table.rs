@@ -4,6 +4,8 @@
 //! takes was asked of Linux 6.18 itself (`tests/prototypes_vs_kernel.rs`).
 
 use super::prototype::{Arg, Prototype, Return};
+use crate::Hook;
+use crate::context::SocketKind;
 
 /// How many ids there are, counting 0, which is none.
 const IDS: usize = 212;
@@ -49,6 +51,11 @@ impl Prototype {
         Prototype { tc: false, ..self }
     }
 
+    /// For tc programs only.
+    const fn only_tc(self) -> Prototype {
+        Prototype { xdp: false, ..self }
+    }
+
     /// Moves the packet.
     const fn moves(self) -> Prototype {
         Prototype {
@@ -65,7 +72,7 @@ impl Prototype {
         }
     }
 
-    /// Known, but without a body yet.
+    /// Known, but without a body here.
     const fn later(self) -> Prototype {
         Prototype {
             modelled: false,
@@ -76,9 +83,9 @@ impl Prototype {
 
 /// All helpers that are known by type, by ascending id.
 #[rustfmt::skip]
-pub static PROTOTYPES: [Prototype; 40] = {
-    use Arg::{Anything, ConstAllocSize, ConstMap, ConstStr, Ctx, Function, MapKey, MapValue, Mem, MemOrNull, MemRw, RingbufRecord, Size, SizeOrZero, SpinLock, StackOrNull, UninitMapValue, UninitMem};
-    use Return::{MapValueOrNull, RingbufRecordOrNull, Scalar, Void};
+pub static PROTOTYPES: [Prototype; 130] = {
+    use Arg::{AcquiredSocket, AlignedOut, Anything, ConstAllocSize, ConstMap, ConstStr, Ctx, CtxOrNull, FixedMem, Function, MapKey, MapValue, Mem, MemOrNull, MemRw, RingbufRecord, Size, SizeOrZero, Socket, SpinLock, StackOrNull, UninitMapValue, UninitMem};
+    use Return::{AcquiredSocketOrNull, MapValueOrNull, RingbufRecordOrNull, Scalar, SocketOrNull, Void};
     [
         helper(1, "bpf_map_lookup_elem", [ConstMap, MapKey], MapValueOrNull).packet(),
         helper(2, "bpf_map_update_elem", [ConstMap, MapKey, MapValue, Anything], Scalar).packet(),
@@ -87,39 +94,129 @@ pub static PROTOTYPES: [Prototype; 40] = {
         helper(6, "bpf_trace_printk", [Mem, Size], Scalar).gpl(),
         helper(7, "bpf_get_prandom_u32", [], Scalar),
         helper(8, "bpf_get_smp_processor_id", [], Scalar),
+        helper(9, "bpf_skb_store_bytes", [Ctx, Anything, Mem, Size, Anything], Scalar).only_tc().moves().later(),
+        helper(10, "bpf_l3_csum_replace", [Ctx, Anything, Anything, Anything, Anything], Scalar).only_tc().moves().later(),
+        helper(11, "bpf_l4_csum_replace", [Ctx, Anything, Anything, Anything, Anything], Scalar).only_tc().moves().later(),
         helper(12, "bpf_tail_call", [Ctx, ConstMap, Anything], Void),
+        helper(13, "bpf_clone_redirect", [Ctx, Anything, Anything], Scalar).only_tc().moves().later(),
+        helper(14, "bpf_get_current_pid_tgid", [], Scalar).later(),
+        helper(15, "bpf_get_current_uid_gid", [], Scalar).later(),
+        helper(16, "bpf_get_current_comm", [UninitMem, Size], Scalar).later(),
+        helper(17, "bpf_get_cgroup_classid", [Ctx], Scalar).later(),
+        helper(18, "bpf_skb_vlan_push", [Ctx, Anything, Anything], Scalar).only_tc().moves().later(),
+        helper(19, "bpf_skb_vlan_pop", [Ctx], Scalar).only_tc().moves().later(),
+        helper(20, "bpf_skb_get_tunnel_key", [Ctx, UninitMem, Size, Anything], Scalar).only_tc().later(),
+        helper(21, "bpf_skb_set_tunnel_key", [Ctx, Mem, Size, Anything], Scalar).only_tc().later(),
+        helper(22, "bpf_perf_event_read", [ConstMap, Anything], Scalar).gpl().later(),
         helper(23, "bpf_redirect", [Anything, Anything], Scalar),
+        helper(24, "bpf_get_route_realm", [Ctx], Scalar).only_tc().later(),
         helper(25, "bpf_perf_event_output", [Ctx, ConstMap, Anything, Mem, SizeOrZero], Scalar).gpl(),
+        helper(26, "bpf_skb_load_bytes", [Ctx, Anything, UninitMem, Size], Scalar).only_tc().later(),
         helper(28, "bpf_csum_diff", [MemOrNull, SizeOrZero, MemOrNull, SizeOrZero, Anything], Scalar).packet(),
+        helper(29, "bpf_skb_get_tunnel_opt", [Ctx, UninitMem, Size], Scalar).only_tc().later(),
+        helper(30, "bpf_skb_set_tunnel_opt", [Ctx, Mem, Size], Scalar).only_tc().later(),
+        helper(31, "bpf_skb_change_proto", [Ctx, Anything, Anything], Scalar).only_tc().moves().later(),
+        helper(32, "bpf_skb_change_type", [Ctx, Anything], Scalar).only_tc().later(),
+        helper(33, "bpf_skb_under_cgroup", [Ctx, ConstMap, Anything], Scalar).only_tc().later(),
+        helper(34, "bpf_get_hash_recalc", [Ctx], Scalar).only_tc().later(),
+        helper(35, "bpf_get_current_task", [], Scalar).gpl().later(),
+        helper(37, "bpf_current_task_under_cgroup", [ConstMap, Anything], Scalar).later(),
+        helper(38, "bpf_skb_change_tail", [Ctx, Anything, Anything], Scalar).only_tc().moves().later(),
+        helper(39, "bpf_skb_pull_data", [Ctx, Anything], Scalar).only_tc().moves().later(),
+        helper(40, "bpf_csum_update", [Ctx, Anything], Scalar).only_tc().later(),
+        helper(41, "bpf_set_hash_invalid", [Ctx], Scalar).only_tc().later(),
         helper(42, "bpf_get_numa_node_id", [], Scalar),
+        helper(43, "bpf_skb_change_head", [Ctx, Anything, Anything], Scalar).only_tc().moves().later(),
         helper(44, "bpf_xdp_adjust_head", [Ctx, Anything], Scalar).only_xdp().moves(),
+        helper(46, "bpf_get_socket_cookie", [Ctx], Scalar).only_tc().later(),
+        helper(47, "bpf_get_socket_uid", [Ctx], Scalar).only_tc().later(),
+        helper(48, "bpf_set_hash", [Ctx, Anything], Scalar).only_tc().later(),
+        helper(50, "bpf_skb_adjust_room", [Ctx, Anything, Anything, Anything], Scalar).only_tc().moves().later(),
         helper(51, "bpf_redirect_map", [ConstMap, Anything, Anything], Scalar).only_xdp(),
         helper(54, "bpf_xdp_adjust_meta", [Ctx, Anything], Scalar).only_xdp().moves(),
+        helper(55, "bpf_perf_event_read_value", [ConstMap, Anything, UninitMem, Size], Scalar).gpl().later(),
         helper(65, "bpf_xdp_adjust_tail", [Ctx, Anything], Scalar).only_xdp().moves(),
+        helper(66, "bpf_skb_get_xfrm_state", [Ctx, Anything, UninitMem, Size, Anything], Scalar).only_tc().later(),
+        helper(68, "bpf_skb_load_bytes_relative", [Ctx, Anything, UninitMem, Size, Anything], Scalar).only_tc().later(),
         helper(69, "bpf_fib_lookup", [Ctx, MemRw, Size, Anything], Scalar).gpl(),
+        helper(79, "bpf_skb_cgroup_id", [Ctx], Scalar).only_tc().later(),
+        helper(80, "bpf_get_current_cgroup_id", [], Scalar).later(),
+        helper(83, "bpf_skb_ancestor_cgroup_id", [Ctx, Anything], Scalar).only_tc().later(),
+        helper(84, "bpf_sk_lookup_tcp", [Ctx, Mem, Size, Anything, Anything], AcquiredSocketOrNull(SocketKind::Full)).packet().later(),
+        helper(85, "bpf_sk_lookup_udp", [Ctx, Mem, Size, Anything, Anything], AcquiredSocketOrNull(SocketKind::Full)).packet().later(),
+        helper(86, "bpf_sk_release", [AcquiredSocket], Scalar).later(),
         helper(87, "bpf_map_push_elem", [ConstMap, MapValue, Anything], Scalar).packet(),
         helper(88, "bpf_map_pop_elem", [ConstMap, UninitMapValue], Scalar),
         helper(89, "bpf_map_peek_elem", [ConstMap, UninitMapValue], Scalar),
         helper(93, "bpf_spin_lock", [SpinLock], Void).later(),
         helper(94, "bpf_spin_unlock", [SpinLock], Void).later(),
+        helper(95, "bpf_sk_fullsock", [Socket], SocketOrNull(SocketKind::Full)).only_tc().later(),
+        helper(96, "bpf_tcp_sock", [Socket], SocketOrNull(SocketKind::Tcp)).only_tc().later(),
+        helper(97, "bpf_skb_ecn_set_ce", [Ctx], Scalar).only_tc().later(),
+        helper(98, "bpf_get_listener_sock", [Socket], SocketOrNull(SocketKind::Full)).only_tc().later(),
+        helper(99, "bpf_skc_lookup_tcp", [Ctx, Mem, Size, Anything, Anything], AcquiredSocketOrNull(SocketKind::Common)).packet().later(),
+        helper(100, "bpf_tcp_check_syncookie", [Socket, Mem, Size, Mem, Size], Scalar).packet().gpl().later(),
+        helper(105, "bpf_strtol", [Mem, Size, Anything, AlignedOut(8)], Scalar).later(),
+        helper(106, "bpf_strtoul", [Mem, Size, Anything, AlignedOut(8)], Scalar).later(),
+        helper(107, "bpf_sk_storage_get", [ConstMap, Socket, Arg::MapValueOrNull, Anything], MapValueOrNull).only_tc().later(),
+        helper(108, "bpf_sk_storage_delete", [ConstMap, Socket], Scalar).only_tc().later(),
+        helper(109, "bpf_send_signal", [Anything], Scalar).later(),
+        helper(110, "bpf_tcp_gen_syncookie", [Socket, Mem, Size, Mem, Size], Scalar).packet().gpl().later(),
+        helper(112, "bpf_probe_read_user", [UninitMem, SizeOrZero, Anything], Scalar).gpl().later(),
+        helper(113, "bpf_probe_read_kernel", [UninitMem, SizeOrZero, Anything], Scalar).gpl().later(),
+        helper(114, "bpf_probe_read_user_str", [UninitMem, SizeOrZero, Anything], Scalar).gpl().later(),
+        helper(115, "bpf_probe_read_kernel_str", [UninitMem, SizeOrZero, Anything], Scalar).gpl().later(),
+        helper(117, "bpf_send_signal_thread", [Anything], Scalar).later(),
         helper(118, "bpf_jiffies64", [], Scalar),
+        helper(120, "bpf_get_ns_current_pid_tgid", [Anything, Anything, UninitMem, Size], Scalar).later(),
+        helper(122, "bpf_get_netns_cookie", [CtxOrNull], Scalar).only_tc().later(),
+        helper(123, "bpf_get_current_ancestor_cgroup_id", [Anything], Scalar).later(),
+        helper(124, "bpf_sk_assign", [Ctx, Socket, Anything], Scalar).only_tc().later(),
         helper(125, "bpf_ktime_get_boot_ns", [], Scalar),
         helper(130, "bpf_ringbuf_output", [ConstMap, Mem, SizeOrZero, Anything], Scalar),
         helper(131, "bpf_ringbuf_reserve", [ConstMap, ConstAllocSize, Anything], RingbufRecordOrNull),
         helper(132, "bpf_ringbuf_submit", [RingbufRecord, Anything], Void),
         helper(133, "bpf_ringbuf_discard", [RingbufRecord, Anything], Void),
         helper(134, "bpf_ringbuf_query", [ConstMap, Anything], Scalar),
+        helper(135, "bpf_csum_level", [Ctx, Anything], Scalar).only_tc().later(),
+        helper(136, "bpf_skc_to_tcp6_sock", [Socket], Return::Kernel("tcp6_sock")).later(),
+        helper(137, "bpf_skc_to_tcp_sock", [Socket], Return::Kernel("tcp_sock")).later(),
+        helper(138, "bpf_skc_to_tcp_timewait_sock", [Socket], Return::Kernel("tcp_timewait_sock")).later(),
+        helper(139, "bpf_skc_to_tcp_request_sock", [Socket], Return::Kernel("tcp_request_sock")).later(),
+        helper(140, "bpf_skc_to_udp6_sock", [Socket], Return::Kernel("udp6_sock")).later(),
+        helper(141, "bpf_get_task_stack", [Arg::Kernel("task_struct"), UninitMem, SizeOrZero, Anything], Scalar).later(),
+        helper(149, "bpf_snprintf_btf", [MemRw, Size, Mem, Size, Anything], Scalar).later(),
+        helper(151, "bpf_skb_cgroup_classid", [Ctx], Scalar).only_tc().later(),
+        helper(152, "bpf_redirect_neigh", [Anything, MemOrNull, SizeOrZero, Anything], Scalar).only_tc().later(),
+        helper(153, "bpf_per_cpu_ptr", [Arg::Kernel("percpu_variable"), Anything], Return::Kernel("percpu_variable")).later(),
+        helper(154, "bpf_this_cpu_ptr", [Arg::Kernel("percpu_variable")], Return::Kernel("percpu_variable")).later(),
+        helper(155, "bpf_redirect_peer", [Anything, Anything], Scalar).only_tc().later(),
+        helper(156, "bpf_task_storage_get", [ConstMap, Arg::Kernel("task_struct"), Arg::MapValueOrNull, Anything], MapValueOrNull).later(),
+        helper(157, "bpf_task_storage_delete", [ConstMap, Arg::Kernel("task_struct")], Scalar).later(),
+        helper(158, "bpf_get_current_task_btf", [], Return::Kernel("task_struct")).gpl().later(),
         helper(160, "bpf_ktime_get_coarse_ns", [], Scalar),
+        helper(163, "bpf_check_mtu", [Ctx, Anything, AlignedOut(4), Anything, Anything], Scalar).gpl().later(),
         helper(164, "bpf_for_each_map_elem", [ConstMap, Function, StackOrNull, Anything], Scalar).later(),
-        helper(165, "bpf_snprintf", [UninitMem, SizeOrZero, ConstStr, MemOrNull, SizeOrZero], Scalar).later(),
+        helper(165, "bpf_snprintf", [UninitMem, SizeOrZero, ConstStr, MemOrNull, SizeOrZero], Scalar).gpl().later(),
+        helper(175, "bpf_task_pt_regs", [Arg::Kernel("task_struct")], Return::Kernel("pt_regs")).gpl().later(),
+        helper(176, "bpf_get_branch_snapshot", [UninitMem, SizeOrZero, Anything], Scalar).gpl().later(),
         helper(177, "bpf_trace_vprintk", [Mem, Size, MemOrNull, SizeOrZero], Scalar).gpl(),
+        helper(178, "bpf_skc_to_unix_sock", [Socket], Return::Kernel("unix_sock")).later(),
         helper(181, "bpf_loop", [Anything, Function, StackOrNull, Anything], Scalar).later(),
         helper(182, "bpf_strncmp", [Mem, Size, ConstStr], Scalar).later(),
         helper(188, "bpf_xdp_get_buff_len", [Ctx], Scalar).only_xdp(),
         helper(189, "bpf_xdp_load_bytes", [Ctx, Anything, UninitMem, Size], Scalar).only_xdp(),
         helper(190, "bpf_xdp_store_bytes", [Ctx, Anything, Mem, Size], Scalar).only_xdp(),
+        helper(192, "bpf_skb_set_tstamp", [Ctx, Anything, Anything], Scalar).only_tc().later(),
         helper(195, "bpf_map_lookup_percpu_elem", [ConstMap, MapKey, Anything], MapValueOrNull).packet(),
+        helper(196, "bpf_skc_to_mptcp_sock", [Socket], Return::Kernel("mptcp_sock")).later(),
+        helper(204, "bpf_tcp_raw_gen_syncookie_ipv4", [FixedMem(20), Mem, SizeOrZero], Scalar).packet().gpl().later(),
+        helper(205, "bpf_tcp_raw_gen_syncookie_ipv6", [FixedMem(40), Mem, SizeOrZero], Scalar).packet().gpl().later(),
+        helper(206, "bpf_tcp_raw_check_syncookie_ipv4", [FixedMem(20), FixedMem(20)], Scalar).packet().gpl().later(),
+        helper(207, "bpf_tcp_raw_check_syncookie_ipv6", [FixedMem(40), FixedMem(20)], Scalar).packet().gpl().later(),
         helper(208, "bpf_ktime_get_tai_ns", [], Scalar),
+        helper(210, "bpf_cgrp_storage_get", [ConstMap, Arg::Kernel("cgroup"), Arg::MapValueOrNull, Anything], MapValueOrNull).later(),
+        helper(211, "bpf_cgrp_storage_delete", [ConstMap, Arg::Kernel("cgroup")], Scalar).later(),
     ]
 };
 
@@ -139,9 +236,23 @@ static PLACES: [u8; IDS] = {
 /// ```
 /// use bpf::helper::{prototype, Arg};
 /// assert_eq!(prototype(44).map(|p| p.name), Some("bpf_xdp_adjust_head"));
-/// assert_eq!(prototype(9), None);
+/// assert_eq!(prototype(4), None);
 /// ```
 pub fn prototype(id: u32) -> Option<&'static Prototype> {
     let place = *PLACES.get(id as usize)?;
     PROTOTYPES.get(usize::from(place).checked_sub(1)?)
+}
+
+/// `bpf_get_cgroup_classid` of XDP programs, which asks for the current task's.
+static CLASSID_OF_TASK: Prototype = Prototype {
+    tc: false,
+    ..helper(17, "bpf_get_cgroup_classid", [], Return::Scalar).later()
+};
+
+/// The prototype that helper `id` has for programs of `hook`, whether they may call it or not.
+pub fn prototype_on(hook: &Hook, id: u32) -> Option<&'static Prototype> {
+    if id == CLASSID_OF_TASK.id && matches!(hook, Hook::Xdp { .. }) {
+        return Some(&CLASSID_OF_TASK);
+    }
+    prototype(id)
 }

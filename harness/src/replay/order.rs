@@ -222,19 +222,27 @@ fn note_helper(
     let args = bpf::helper::prototype(id).map_or([Arg::UninitMem; 5], |p| p.args);
     for (arg, register) in args.iter().zip(&facts.registers[1..]) {
         let (reads, writes) = match arg {
-            Arg::Mem | Arg::MemOrNull | Arg::MapKey | Arg::MapValue | Arg::StackOrNull => {
-                (true, false)
-            }
+            Arg::Mem
+            | Arg::MemOrNull
+            | Arg::FixedMem(_)
+            | Arg::MapKey
+            | Arg::MapValue
+            | Arg::MapValueOrNull
+            | Arg::StackOrNull => (true, false),
             Arg::UninitMem | Arg::UninitMapValue => (false, true),
-            Arg::MemRw | Arg::FixedMem(_) | Arg::SpinLock => (true, true),
+            Arg::MemRw | Arg::AlignedOut(_) | Arg::SpinLock => (true, true),
             Arg::None
             | Arg::Ctx
+            | Arg::CtxOrNull
             | Arg::ConstMap
             | Arg::Size
             | Arg::SizeOrZero
             | Arg::Anything
             | Arg::ConstAllocSize
             | Arg::RingbufRecord
+            | Arg::Socket
+            | Arg::AcquiredSocket
+            | Arg::Kernel(_)
             | Arg::Function
             | Arg::ConstStr => continue,
         };
