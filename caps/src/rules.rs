@@ -27,6 +27,7 @@ rules! {
     CTX_FIELD = "ctx/field", "the NIC does not fill this field of the context";
     CTX_WRITE = "ctx/write", "the NIC does not take a write of this field of the context";
     HELPER_CONSTRAINT = "helper/constraint", "the NIC has the helper, but not with these arguments";
+    HELPER_BODY = "helper/no-body", "nicbed cannot execute this helper";
     HELPER = "helper/not-on-nic", "the NIC does not have this helper";
     HOOK = "hook/not-on-nic", "the NIC has no such hook";
     HOOK_RAW = "hook/raw", "a program without a hook cannot be attached to a NIC";

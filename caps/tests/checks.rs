@@ -703,6 +703,14 @@ fn hooks_that_the_nic_does_not_have() {
 }
 
 #[test]
+fn a_helper_that_only_the_verifier_knows() {
+    let text = "call bpf_get_socket_uid\nr0 = 0\nexit\n";
+    let program = program_of(Some(Hook::TC), text);
+    let findings = errors(&program, &nic("x86-dpu"));
+    assert_eq!(findings, ["helper/no-body@0 error"]);
+}
+
+#[test]
 fn netdevsim_says_that_it_never_runs_a_program() {
     let findings = check(&program(PASS), &nic("netdevsim"));
     assert_eq!(short(&findings), ["nic/never-runs@- note"]);

@@ -65,6 +65,14 @@ pub(crate) enum Assertion {
     },
     /// The loaded address exists.
     Address(Wide),
+    /// The hook has legacy packet loads.
+    LegacyHook,
+    /// No reference is held, since the instruction may end the program.
+    NothingHeld,
+    /// The register holds the context.
+    ContextIn(Reg),
+    /// The context in the register is as it was given at entry.
+    ContextUnmoved(Reg),
     /// A helper may be called with what its argument registers hold.
     Helper(u32),
     /// The function of the program that starts at this pc may be called.
@@ -84,8 +92,6 @@ pub(crate) enum Refusal {
     Kfunc(i32),
     /// A call through a register.
     CallRegister(Reg),
-    /// A legacy packet load.
-    LegacyLoad,
     /// `may_goto`.
     MayGoto,
     /// A width that the instruction does not have.
@@ -236,10 +242,16 @@ pub(crate) fn of(insn: &Insn, pc: usize) -> Vec<Assertion> {
             },
         ],
         Insn::LoadPacket { base, .. } => {
-            let mut all = vec![A::Refused(Refusal::LegacyLoad), A::Readable(Reg::R6)];
+            let mut all = vec![
+                A::LegacyHook,
+                A::Readable(Reg::R6),
+                A::NothingHeld,
+                A::ContextIn(Reg::R6),
+            ];
             if let PacketBase::Ind(reg) = base {
                 all.push(A::Readable(reg));
             }
+            all.push(A::ContextUnmoved(Reg::R6));
             all
         }
         Insn::Jump { .. } => Vec::new(),

@@ -4,7 +4,7 @@
 //! Facts about a helper's arguments come from `bpf::helper`; what only a verifier needs of them
 //! (which maps a helper works on, which helpers read the packet) is here.
 
-use bpf::context::{self, FieldKind};
+use bpf::context::{self, FieldKind, SocketKind};
 use bpf::helper::Prototype;
 use bpf::map::{DataSection, MapDef, MapType};
 use bpf::{Hook, Program};
@@ -54,12 +54,8 @@ pub(crate) struct Platform<'a> {
 
 impl<'a> Platform<'a> {
     /// The helper with this id, whether this hook may call it or not.
-    #[expect(
-        clippy::unused_self,
-        reason = "what is known may come to depend on the hook"
-    )]
     pub(crate) fn helper(&self, id: u32) -> Option<&'static Prototype> {
-        bpf::helper::prototype(id)
+        bpf::helper::prototype_on(&self.program.hook, id)
     }
 
     /// The definition of a map; `None` if the program has no such map.
@@ -152,8 +148,10 @@ impl<'a> Platform<'a> {
             FieldKind::Data => Some(Value::pointer(Kind::Packet)),
             FieldKind::DataEnd => Some(Value::pointer(Kind::PacketEnd)),
             FieldKind::DataMeta => Some(Value::pointer(Kind::PacketMeta)),
-            // Not followed yet.
-            FieldKind::Socket => None,
+            FieldKind::Socket => Some(Value::pointer(Kind::Socket {
+                kind: SocketKind::Common,
+                or_null: true,
+            })),
         }
     }
 

@@ -54,7 +54,8 @@ rules! {
     PacketBounds = "packet-bounds", "An access may lie outside the packet";
     PointerArithmetic = "pointer-arithmetic", "Arithmetic that a pointer of this type does not allow";
     ReadOnly = "read-only", "A write to memory that the program may only read, or the reverse";
-    Reference = "reference", "A ring buffer record is not given back on every path, or used afterwards";
+    Reference = "reference", "A ring buffer record or a socket is not given back on every path, or used afterwards";
+    SocketAccess = "socket-access", "A field of a socket that cannot be read so, or a write to one";
     StackBounds = "stack-bounds", "An access may lie outside the 512 bytes of the stack frame";
     StackSpill = "stack-spill", "A pointer on the stack is read or written in part";
     TooComplex = "too-complex", "Verification would take more than a million instructions, or too many pending branches";

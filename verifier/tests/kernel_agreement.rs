@@ -66,6 +66,7 @@ fn read(path: PathBuf) -> Case {
             attach: XdpAttach::Devmap,
             frags: false,
         },
+        Some("tc") => Hook::TC,
         Some(other) => panic!("{}: unknown hook {other}", path.display()),
         None => Hook::XDP,
     };

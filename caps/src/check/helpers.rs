@@ -16,28 +16,44 @@ pub(super) fn check(checker: &mut Checker<'_>) {
             continue;
         };
         let name = bpf::helper::name(id).map_or_else(|| format!("helper {id}"), str::to_owned);
-        match checker.lacks("helpers", &name) {
-            Some((ground, certainty)) => {
-                let why = checker.why(&ground);
-                let message = match certainty {
-                    Certainty::Sure => format!("{name} cannot run on {}", checker.caps.name),
-                    Certainty::Unknown => {
-                        format!("whether {} has {name} is not known", checker.caps.name)
-                    }
-                };
-                checker.add(
-                    certainty.severity(),
-                    rules::HELPER,
-                    Some(pc),
-                    name.clone(),
-                    message,
-                    why,
-                    help(&name),
-                );
-            }
-            None => constraints(checker, pc, &name, facts),
+        if let Some((ground, certainty)) = checker.lacks("helpers", &name) {
+            let why = checker.why(&ground);
+            let message = match certainty {
+                Certainty::Sure => format!("{name} cannot run on {}", checker.caps.name),
+                Certainty::Unknown => {
+                    format!("whether {} has {name} is not known", checker.caps.name)
+                }
+            };
+            checker.add(
+                certainty.severity(),
+                rules::HELPER,
+                Some(pc),
+                name.clone(),
+                message,
+                why,
+                help(&name),
+            );
+        } else {
+            constraints(checker, pc, &name, facts);
+            body(checker, pc, id, &name);
         }
     }
+}
+
+/// What the verifier knows of a helper is not enough to run it.
+fn body(checker: &mut Checker<'_>, pc: usize, id: u32, name: &str) {
+    if bpf::helper::prototype(id).is_some_and(|p| p.modelled) {
+        return;
+    }
+    checker.add(
+        Severity::Error,
+        rules::HELPER_BODY,
+        Some(pc),
+        name,
+        format!("{name} is known to the verifier, but no engine here can run it"),
+        "nicbed has the helper's types and rules, not what it does".to_owned(),
+        "the kernel runs it: the program is safe there",
+    );
 }
 
 fn help(name: &str) -> &'static str {

@@ -175,7 +175,7 @@ pub(super) fn region_name(region: Region) -> Option<&'static str> {
         Region::PacketMeta => Some("packet_meta"),
         Region::MapValue { .. } => Some("map_value"),
         Region::Memory => Some("memory"),
-        Region::Ctx | Region::Mixed => None,
+        Region::Ctx | Region::Socket | Region::Mixed => None,
     }
 }
 

@@ -45,7 +45,8 @@ fn of_program(verified: &Verified) -> Vec<Site> {
 
 fn of_register(kind: RegKind, hook: &Hook) -> Region {
     match kind {
-        RegKind::Unknown => Region::Unknown,
+        // No engine has sockets.
+        RegKind::Unknown | RegKind::Socket { .. } => Region::Unknown,
         RegKind::Scalar => Region::Number,
         RegKind::Ctx => Region::Context,
         RegKind::Packet | RegKind::PacketMeta | RegKind::PacketEnd => Region::Packet,

@@ -1,11 +1,11 @@
 //! Whether a helper may be called with what its argument registers hold.
 
 use bpf::Hook;
-use bpf::helper::{Arg, Prototype};
+use bpf::helper::{Arg, Prototype, Return};
 
 use super::mem::Place;
 use super::{describe, readable, unreleased};
-use crate::domain::{Kind, MapRef, State, Value};
+use crate::domain::{Kind, MapRef, State, Tnum, Value};
 use crate::platform;
 use crate::report::{Problem, Rule};
 use crate::transfer::{Context, Given};
@@ -20,13 +20,6 @@ pub(super) fn helper(cx: &Context<'_>, state: &State, id: u32) -> Result<(), Pro
         return Err(unknown(id));
     };
     let name = prototype.name;
-    if !prototype.modelled {
-        return Err(Problem::new(
-            Rule::NotModelled,
-            format!("helper {name}#{id} is not modelled yet"),
-        )
-        .about(name));
-    }
     if !prototype.allowed(&platform.program.hook) {
         return Err(Problem::new(
             Rule::HelperNotAllowed,
@@ -49,6 +42,13 @@ pub(super) fn helper(cx: &Context<'_>, state: &State, id: u32) -> Result<(), Pro
     let mut map = None;
     for given in Given::all(platform, state, prototype) {
         argument(cx, state, prototype, &given, &mut map)?;
+    }
+    if let Return::Kernel(structure) = prototype.ret {
+        return Err(Problem::new(
+            Rule::NotModelled,
+            format!("{name} gives a pointer to the kernel's struct {structure}, which is not modelled yet"),
+        )
+        .about(name));
     }
     if id == platform::TAIL_CALL
         && let Some(reference) = state.references.first()
@@ -143,7 +143,8 @@ fn argument(
     }
     match arg {
         Arg::None | Arg::Anything => Ok(()),
-        Arg::Ctx => {
+        Arg::CtxOrNull if value.is_zero() => Ok(()),
+        Arg::Ctx | Arg::CtxOrNull => {
             if value.kind != Kind::Ctx {
                 return Err(wrong("ctx"));
             }
@@ -167,14 +168,40 @@ fn argument(
             *map = Some(given_map);
             map_rights(cx, prototype, given_map)
         }
-        Arg::MapKey | Arg::MapValue | Arg::UninitMapValue if map.is_none() => Err(Problem::new(
-            Rule::HelperArg,
-            "invalid map_ptr to access map->key",
-        )
-        .about(prototype.name)),
-        Arg::MapKey | Arg::MapValue | Arg::UninitMapValue | Arg::FixedMem(_) => {
-            memory(cx, state, prototype, given, false)
+        Arg::MapKey | Arg::MapValue | Arg::MapValueOrNull | Arg::UninitMapValue
+            if map.is_none() =>
+        {
+            Err(
+                Problem::new(Rule::HelperArg, "invalid map_ptr to access map->key")
+                    .about(prototype.name),
+            )
         }
+        Arg::MapValueOrNull if value.is_zero() => Ok(()),
+        Arg::MapKey
+        | Arg::MapValue
+        | Arg::MapValueOrNull
+        | Arg::UninitMapValue
+        | Arg::FixedMem(_) => memory(cx, state, prototype, given, false),
+        Arg::AlignedOut(bytes) => {
+            memory(cx, state, prototype, given, false)?;
+            aligned(cx, prototype, reg, value, bytes)
+        }
+        Arg::Socket => match value.kind {
+            Kind::Socket { or_null: false, .. } => Ok(()),
+            _ => Err(wrong("sock_common, sock, tcp_sock")),
+        },
+        Arg::AcquiredSocket => match value.kind {
+            Kind::Socket { or_null: false, .. } if value.reference == 0 => Err(Problem::new(
+                Rule::Reference,
+                format!("R{reg} must be referenced when passed to release func"),
+            )
+            .about(prototype.name)
+            .why("no helper acquired this socket")
+            .help("leave out the release")),
+            Kind::Socket { or_null: false, .. } => Ok(()),
+            _ => Err(wrong("sock_common, sock, tcp_sock")),
+        },
+        Arg::Kernel(structure) => Err(wrong(&format!("ptr_{structure}"))),
         Arg::Mem | Arg::UninitMem | Arg::MemRw | Arg::MemOrNull => {
             if arg == Arg::MemOrNull && value.is_zero() {
                 return Ok(());
@@ -372,4 +399,37 @@ fn memory(
     place
         .given(given.reads, given.writes)
         .map_err(|p| p.about(prototype.name))
+}
+
+/// Memory that a helper writes as one number.
+fn aligned(
+    cx: &Context<'_>,
+    prototype: &'static Prototype,
+    reg: usize,
+    pointer: &Value,
+    bytes: u32,
+) -> Result<(), Problem> {
+    let mut offset = i64::from(pointer.off);
+    if pointer.kind.is_packet() {
+        // Where packets start, the word after an Ethernet header is aligned.
+        offset += 2;
+    }
+    let alignment = pointer
+        .range
+        .bits
+        .add(Tnum::constant(offset as u64))
+        .alignment();
+    if u32::from(alignment) >= bytes {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Rule::Misaligned,
+        format!(
+            "misaligned access: {} writes {bytes} bytes through r{reg}",
+            prototype.name
+        ),
+    )
+    .about(prototype.name)
+    .why(format!("r{reg} is {}", describe(&cx.platform, pointer)))
+    .help("give it a variable of its own"))
 }

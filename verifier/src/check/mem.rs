@@ -1,5 +1,6 @@
 //! Whether memory may be accessed.
 
+use bpf::context::{self, Field, SocketKind, Widths};
 use isa::ebpf::{Operand, Reg};
 
 use super::{MAX_OFFSET, describe, register};
@@ -23,7 +24,9 @@ pub(super) fn access(
     let writes = matches!(touch, Touch::Store(_) | Touch::Release(_) | Touch::Atomic);
     let offset = i64::from(offset);
     let atomic = matches!(touch, Touch::Atomic | Touch::Acquire | Touch::Release(_));
-    if atomic && (pointer.kind.follows_packet() || pointer.kind == Kind::Ctx) {
+    let no_atomics =
+        pointer.kind.follows_packet() || matches!(pointer.kind, Kind::Ctx | Kind::Socket { .. });
+    if atomic && no_atomics {
         return Err(Problem::new(
             Rule::AtomicTarget,
             format!(
@@ -59,12 +62,17 @@ pub(super) fn access(
             ..
         } => place.memory(length),
         Kind::Packet | Kind::PacketMeta => place.packet(),
+        Kind::Socket {
+            kind,
+            or_null: false,
+        } => place.socket(kind, writes, size),
         Kind::Scalar
         | Kind::Unknown
         | Kind::PacketEnd
         | Kind::Map { .. }
         | Kind::MapValue { or_null: true, .. }
-        | Kind::Memory { or_null: true, .. } => Err(place.unusable()),
+        | Kind::Memory { or_null: true, .. }
+        | Kind::Socket { or_null: true, .. } => Err(place.unusable()),
     }
 }
 
@@ -394,14 +402,6 @@ impl Place<'_> {
     fn context(&self, writes: bool, touch: Touch, size: u8) -> Result<(), Problem> {
         let offset = self.fixed();
         let reg = self.reg;
-        if matches!(self.platform.program.hook, bpf::Hook::Tc { .. }) {
-            return Err(Problem::new(
-                Rule::NotModelled,
-                "the context of tc programs is not modelled yet",
-            )
-            .about("__sk_buff")
-            .why("this program may well be safe: nothing here can judge it"));
-        }
         if self.pointer.off != 0 || self.pointer.range.as_constant() != Some(0) {
             return Err(Problem::new(
                 Rule::CtxAccess,
@@ -422,17 +422,14 @@ impl Place<'_> {
         if allowed {
             return Ok(());
         }
-        let field = bpf::context::field_at(&self.platform.program.hook, offset);
+        let field = context::field_at(&self.platform.program.hook, offset);
         let why = match field {
             Some(field) if writes => format!("`{}` cannot be written here", field.name),
-            Some(field) if !bpf::context::readable(&self.platform.program.hook, field) => format!(
+            Some(field) if !context::readable(&self.platform.program.hook, field) => format!(
                 "`{}` is only there for programs in a devmap (section xdp/devmap)",
                 field.name
             ),
-            Some(field) => format!(
-                "`{}` is {} bytes at offset {}, and is read as a whole",
-                field.name, field.size, field.offset
-            ),
+            Some(field) => describe_field(field),
             None => "the context has no field there".to_owned(),
         };
         Err(Problem::new(
@@ -441,5 +438,58 @@ impl Place<'_> {
         )
         .about(field.map_or("", |f| f.name))
         .why(why))
+    }
+
+    /// A field of a socket.
+    fn socket(&self, kind: SocketKind, writes: bool, size: u8) -> Result<(), Problem> {
+        let offset = self.fixed();
+        let problem = |why: String| {
+            Problem::new(
+                Rule::SocketAccess,
+                format!(
+                    "R{} invalid {} access off={offset} size={size}",
+                    self.reg,
+                    self.pointer.kind.name()
+                ),
+            )
+            .why(why)
+        };
+        if writes {
+            return Err(problem("sockets can only be read".to_owned()));
+        }
+        if context::socket_load(kind, offset, size).is_some() {
+            return Ok(());
+        }
+        let field = context::socket_field_at(kind, offset);
+        let why = match field {
+            Some(field) if context::socket_load(SocketKind::Full, offset, size).is_some() => {
+                format!("only full sockets have `{}`", field.name)
+            }
+            Some(field) => describe_field(field),
+            None => "a socket has no field there".to_owned(),
+        };
+        let problem = problem(why).about(field.map_or("", |f| f.name));
+        Err(if kind == SocketKind::Common {
+            problem.help("call bpf_sk_fullsock first, and leave if it gives null")
+        } else {
+            problem
+        })
+    }
+}
+
+/// How a field may be read.
+fn describe_field(field: &Field) -> String {
+    let Field {
+        name, size, offset, ..
+    } = field;
+    match field.loads {
+        Widths::None => format!("`{name}` is for other types of programs"),
+        Widths::Whole => {
+            format!("`{name}` is {size} bytes at offset {offset}, and is read as a whole")
+        }
+        Widths::Parts | Widths::Start | Widths::Half => format!(
+            "`{name}` is {size} bytes at offset {offset}; a part of it is read aligned, and lies \
+             in it as a whole"
+        ),
     }
 }

@@ -2,6 +2,7 @@
 
 mod call;
 mod function;
+mod legacy;
 mod mem;
 
 use isa::ebpf::{AluOp, Operand, Reg, Wide, Width};
@@ -59,10 +60,14 @@ pub(crate) fn check(cx: &Context<'_>, state: &State, assertion: &Assertion) -> R
             touch,
         } => mem::access(cx, state, base, offset, size.bytes(), touch),
         Assertion::Address(wide) => address(&cx.platform, wide),
+        Assertion::LegacyHook => legacy::hook(&cx.platform),
+        Assertion::NothingHeld => legacy::nothing_held(state),
+        Assertion::ContextIn(reg) => legacy::context_in(state, reg),
+        Assertion::ContextUnmoved(reg) => legacy::context_unmoved(state, reg),
         Assertion::Helper(id) => call::helper(cx, state, id),
         Assertion::Function(target) => function::call(cx, state, target),
         Assertion::Return => function::returns(cx, state),
-        Assertion::Refused(refusal) => Err(refused(&cx.platform, refusal)),
+        Assertion::Refused(refusal) => Err(refused(refusal)),
     }
 }
 
@@ -198,6 +203,12 @@ fn arithmetic(
         Kind::PacketEnd => {
             return Err(problem(format!(
                 "{dst} pointer arithmetic on pkt_end prohibited"
+            )));
+        }
+        Kind::Socket { .. } => {
+            return Err(problem(format!(
+                "{dst} pointer arithmetic on {} prohibited",
+                kind.name()
             )));
         }
         Kind::Map { .. } if !(constant == Some(0) && op == AluOp::Add) => {
@@ -352,12 +363,17 @@ fn address(platform: &Platform<'_>, wide: Wide) -> Result<(), Problem> {
 fn unreleased(pc: u32) -> Problem {
     Problem::new(
         Rule::Reference,
-        format!("the ring buffer record reserved at insn {pc} is not given back on this path"),
+        format!(
+            "Unreleased reference: what was acquired at insn {pc} is not given back on this path"
+        ),
     )
-    .help("call bpf_ringbuf_submit or bpf_ringbuf_discard on every path")
+    .help(
+        "give it back on every path: a ring buffer record by bpf_ringbuf_submit or \
+         bpf_ringbuf_discard, a socket by bpf_sk_release",
+    )
 }
 
-fn refused(platform: &Platform<'_>, refusal: Refusal) -> Problem {
+fn refused(refusal: Refusal) -> Problem {
     match refusal {
         Refusal::WideTail => Problem::new(Rule::Instruction, "second half of a wide load"),
         Refusal::Kfunc(id) => Problem::new(
@@ -369,16 +385,6 @@ fn refused(platform: &Platform<'_>, refusal: Refusal) -> Problem {
             Rule::Instruction,
             format!("callx {reg}: calls through a register are accepted by no kernel"),
         ),
-        Refusal::LegacyLoad => match platform.program.hook {
-            bpf::Hook::Tc { .. } => Problem::new(
-                Rule::NotModelled,
-                "BPF_LD_[ABS|IND] instructions are not modelled yet",
-            ),
-            bpf::Hook::Xdp { .. } | bpf::Hook::Raw { .. } => Problem::new(
-                Rule::Instruction,
-                "BPF_LD_[ABS|IND] instructions not allowed for this program type",
-            ),
-        },
         Refusal::MayGoto => Problem::new(Rule::NotModelled, "may_goto is not modelled yet"),
         Refusal::Width => {
             Problem::new(Rule::Instruction, "atomic operations are 4 or 8 bytes wide")

@@ -167,7 +167,10 @@ impl State {
             |r| r.id == id && r.kind.or_null(),
             |r| {
                 if null {
-                    released = released.max(r.reference);
+                    // A socket seen as of another kind carries a reference that is not its own.
+                    if r.reference == id {
+                        released = id;
+                    }
                     *r = Value::scalar(Range::constant(0));
                 } else {
                     r.kind = r.kind.not_null();

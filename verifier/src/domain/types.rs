@@ -1,5 +1,7 @@
 //! What a register or a spilled register holds: a type, and a range.
 
+use bpf::context::SocketKind;
+
 use super::Range;
 
 /// Index of a map in the program's list, or of the map inside it.
@@ -55,6 +57,13 @@ pub enum Kind {
         /// Whether it is a reserved ring buffer record.
         ringbuf: bool,
     },
+    /// A socket.
+    Socket {
+        /// As what it is seen.
+        kind: SocketKind,
+        /// Whether it may be null.
+        or_null: bool,
+    },
 }
 
 impl Kind {
@@ -65,6 +74,7 @@ impl Kind {
             Kind::Map { or_null: true, .. }
                 | Kind::MapValue { or_null: true, .. }
                 | Kind::Memory { or_null: true, .. }
+                | Kind::Socket { or_null: true, .. }
         )
     }
 
@@ -90,6 +100,7 @@ impl Kind {
             Kind::Map { or_null: false, .. }
                 | Kind::MapValue { or_null: false, .. }
                 | Kind::Memory { or_null: false, .. }
+                | Kind::Socket { or_null: false, .. }
         )
     }
 
@@ -109,6 +120,10 @@ impl Kind {
                 size,
                 or_null: false,
                 ringbuf,
+            },
+            Kind::Socket { kind, .. } => Kind::Socket {
+                kind,
+                or_null: false,
             },
             other => other,
         }
@@ -140,6 +155,14 @@ impl Kind {
             } => "ringbuf_mem_or_null",
             Kind::Memory { or_null: false, .. } => "mem",
             Kind::Memory { or_null: true, .. } => "mem_or_null",
+            Kind::Socket { kind, or_null } => match (kind, or_null) {
+                (SocketKind::Common, false) => "sock_common",
+                (SocketKind::Common, true) => "sock_common_or_null",
+                (SocketKind::Full, false) => "sock",
+                (SocketKind::Full, true) => "sock_or_null",
+                (SocketKind::Tcp, false) => "tcp_sock",
+                (SocketKind::Tcp, true) => "tcp_sock_or_null",
+            },
         }
     }
 }

@@ -61,7 +61,12 @@ pub(super) fn demands(cx: &Context<'_>, state: &State, insn: &Insn) -> Marks {
                 for given in Given::all(&cx.platform, state, prototype) {
                     match given.arg {
                         // For memory or null: null as the number 0.
-                        Arg::Size | Arg::SizeOrZero | Arg::ConstAllocSize | Arg::MemOrNull => {
+                        Arg::Size
+                        | Arg::SizeOrZero
+                        | Arg::ConstAllocSize
+                        | Arg::MemOrNull
+                        | Arg::MapValueOrNull
+                        | Arg::CtxOrNull => {
                             demand(given.reg);
                         }
                         _ => {}

@@ -75,6 +75,11 @@ pub enum RegKind {
         /// Whether it may be null.
         or_null: bool,
     },
+    /// A socket, of whatever kind.
+    Socket {
+        /// Whether it may be null.
+        or_null: bool,
+    },
 }
 
 /// Region of an access.
@@ -98,6 +103,8 @@ pub enum Region {
     },
     /// A block of memory.
     Memory,
+    /// A socket's fields.
+    Socket,
     /// Different regions on different paths.
     Mixed,
 }

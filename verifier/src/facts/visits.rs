@@ -124,6 +124,7 @@ pub(crate) fn register(state: &State, value: &Value) -> RegFact {
             or_null,
         },
         Kind::Memory { size, or_null, .. } => RegKind::Memory { size, or_null },
+        Kind::Socket { or_null, .. } => RegKind::Socket { or_null },
     };
     let range = if value.kind.is_pointer() {
         value
@@ -147,6 +148,7 @@ fn region(state: &State, kind: Kind) -> Region {
             map: (!map.inner).then_some(usize::from(map.index)),
         },
         Kind::Memory { .. } => Region::Memory,
+        Kind::Socket { .. } => Region::Socket,
         Kind::Unknown | Kind::Scalar | Kind::PacketEnd | Kind::Map { .. } => Region::Mixed,
     }
 }

@@ -54,9 +54,10 @@ impl Given {
                 Arg::Mem | Arg::MemOrNull => (sized(), true, false),
                 Arg::UninitMem => (sized(), false, true),
                 Arg::MemRw => (sized(), true, true),
-                Arg::FixedMem(bytes) => ((u64::from(bytes), true), true, true),
+                Arg::FixedMem(bytes) => ((u64::from(bytes), true), true, false),
+                Arg::AlignedOut(bytes) => ((u64::from(bytes), true), true, true),
                 Arg::MapKey => ((u64::from(key()), true), true, false),
-                Arg::MapValue => ((u64::from(value()), true), true, false),
+                Arg::MapValue | Arg::MapValueOrNull => ((u64::from(value()), true), true, false),
                 Arg::UninitMapValue => ((u64::from(value()), true), false, true),
                 _ => ((0, true), false, false),
             };
@@ -141,7 +142,7 @@ pub(super) fn helper(
     }
     let result = result(cx, state, ids, pc, prototype);
     for argument in &given {
-        if argument.arg == Arg::RingbufRecord {
+        if matches!(argument.arg, Arg::RingbufRecord | Arg::AcquiredSocket) {
             let reference = state.top.regs[argument.reg].reference;
             if reference != 0 {
                 state.release(reference);
@@ -246,7 +247,27 @@ fn result(
             Value::scalar(Range::unsigned(0, platform::MAX_CPUS - 1))
         }
         Return::Scalar => Value::SCALAR,
-        Return::Void => Value::UNKNOWN,
+        Return::Void | Return::Kernel(_) => Value::UNKNOWN,
+        Return::SocketOrNull(kind) => Value {
+            id: ids.fresh(),
+            reference: given_reference(state, prototype),
+            ..Value::pointer(Kind::Socket {
+                kind,
+                or_null: true,
+            })
+        },
+        Return::AcquiredSocketOrNull(kind) => {
+            let id = ids.fresh();
+            state.references.push(Reference { id, pc: pc as u32 });
+            Value {
+                id,
+                reference: id,
+                ..Value::pointer(Kind::Socket {
+                    kind,
+                    or_null: true,
+                })
+            }
+        }
         Return::MapValueOrNull => {
             let Some(map) = map_argument(state, prototype) else {
                 return Value::UNKNOWN;
@@ -286,4 +307,10 @@ fn result(
             }
         }
     }
+}
+
+/// The reference that the socket given to a helper carries.
+fn given_reference(state: &State, prototype: &Prototype) -> u32 {
+    let at = prototype.args.iter().position(|a| *a == Arg::Socket);
+    at.map_or(0, |at| state.top.regs[at + 1].reference)
 }

@@ -46,9 +46,11 @@ pub(crate) fn window(pointer: &Value, offset: i64, size: i64) -> Window {
 }
 
 /// The value that a load gives.
+#[expect(clippy::too_many_arguments, reason = "the operands of the instruction")]
 pub(super) fn load(
     cx: &Context<'_>,
     state: &State,
+    ids: &mut Ids,
     effects: &mut Effects,
     base: Reg,
     offset: i16,
@@ -97,6 +99,11 @@ pub(super) fn load(
                 Some(value) if pointer.range.as_constant() == Some(0) => {
                     if value.is_scalar() {
                         number(value.range)
+                    } else if value.kind.or_null() {
+                        Value {
+                            id: ids.fresh(),
+                            ..value
+                        }
                     } else {
                         value
                     }
@@ -113,7 +120,9 @@ pub(super) fn load(
             };
             number(known.map_or(Range::UNKNOWN, Range::constant))
         }
-        Kind::Packet | Kind::PacketMeta | Kind::Memory { .. } => number(Range::UNKNOWN),
+        Kind::Packet | Kind::PacketMeta | Kind::Memory { .. } | Kind::Socket { .. } => {
+            number(Range::UNKNOWN)
+        }
         Kind::Unknown | Kind::Scalar | Kind::PacketEnd | Kind::Map { .. } => Value::UNKNOWN,
     }
 }

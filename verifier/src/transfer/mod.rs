@@ -14,7 +14,7 @@ use isa::ebpf::{CallTarget, Insn, Wide};
 pub(crate) use call::{Given, arguments_by_signature, constant_key, map_argument};
 
 use crate::cfg::Cfg;
-use crate::domain::{Frame, Ids, Kind, MapRef, Range, State, Value};
+use crate::domain::{Frame, Ids, Kind, MapRef, State, Value};
 use crate::platform::Platform;
 
 /// Slots of one frame, as bits.
@@ -102,7 +102,7 @@ pub(crate) fn step(
             base,
             offset,
         } => {
-            let value = mem::load(cx, state, effects, base, offset, size.bytes(), signed);
+            let value = mem::load(cx, state, ids, effects, base, offset, size.bytes(), signed);
             state.top.regs[dst.index()] = value;
         }
         Insn::LoadAcquire {
@@ -111,7 +111,7 @@ pub(crate) fn step(
             base,
             offset,
         } => {
-            let value = mem::load(cx, state, effects, base, offset, size.bytes(), false);
+            let value = mem::load(cx, state, ids, effects, base, offset, size.bytes(), false);
             state.top.regs[dst.index()] = value;
         }
         Insn::Store {
@@ -161,10 +161,10 @@ pub(crate) fn step(
             offset,
             src,
         } => mem::atomic(state, ids, effects, op, base, offset, size.bytes(), src),
-        Insn::LoadPacket { size, .. } => {
+        Insn::LoadPacket { .. } => {
             call::clobber(state);
-            state.top.regs[0] =
-                Value::scalar(Range::UNKNOWN.zero_extend(8 * u32::from(size.bytes())));
+            // As in the kernel, which does not note how wide the load was.
+            state.top.regs[0] = Value::SCALAR;
         }
         Insn::Jump { .. } => {
             // Checked by the graph: inside the function.
