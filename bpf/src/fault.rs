@@ -10,9 +10,12 @@ use serde::{Deserialize, Serialize};
 /// The state of a machine that was stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
+    /// Number of the program whose code was stopped, on its NIC.
+    pub program: u32,
     /// The address that could not be accessed, where an access was the reason.
     pub address: Option<Held>,
-    /// Names and contents of the registers, in the processor's order.
+    /// Names and contents of the registers, in the processor's order; none where they say
+    /// nothing.
     pub registers: Vec<(String, Held)>,
 }
 

@@ -10,7 +10,7 @@ use bpf::finding::{Finding, Stage};
 use bpf::run::Environment;
 use caps::{Caps, RecordError, Unit, Usage};
 use isa::Image;
-use jit_backends::Loaded;
+use jit_backends::{Backend, Loaded};
 use nic_model::Nic;
 use verifier::{Options, Rejection, Verified};
 
@@ -44,6 +44,16 @@ pub fn verify(program: &Arc<Program>) -> Result<Verified, Box<Rejection>> {
 /// Walks `program` through verify, check and translate for `nic`. `loaded` is what the NIC
 /// already holds.
 pub fn assess(program: &Arc<Program>, nic: &Arc<Caps>, loaded: &Loaded) -> Assessment {
+    assess_with(program, nic, loaded, jit_backends::by_name(&nic.backend))
+}
+
+/// The same with this backend in place of the one that the profile names.
+pub fn assess_with(
+    program: &Arc<Program>,
+    nic: &Arc<Caps>,
+    loaded: &Loaded,
+    backend: Option<&dyn Backend>,
+) -> Assessment {
     let mut assessment = Assessment {
         program: Arc::clone(program),
         nic: Arc::clone(nic),
@@ -52,7 +62,6 @@ pub fn assess(program: &Arc<Program>, nic: &Arc<Caps>, loaded: &Loaded) -> Asses
         usage: None,
         image: None,
     };
-    let backend = jit_backends::by_name(&nic.backend);
     let mut hooks = backend.and_then(|b| b.hooks(nic, loaded));
     let options = Options {
         device: hooks

@@ -162,6 +162,7 @@ fn settings(args: &RunArgs) -> Result<Settings, Error> {
             ReferenceArg::None => ReferenceChoice::None,
         },
         environment,
+        outside: None,
     })
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bpf::finding::{Finding, Stage};
 use cpu_reference::Untold;
 
+use crate::fault::Faults;
 use crate::replay::lanes::{Processed, Spent, refused};
 use crate::report::run::{FirstMismatch, NotRun};
 
@@ -18,6 +19,8 @@ pub(super) struct Counts {
     /// Frames that the reference refused, by errno.
     pub(super) refused: BTreeMap<i32, u64>,
     pub(super) mismatched: u64,
+    /// What native code was stopped for.
+    pub(super) faults: Faults,
     pub(super) first: Option<FirstMismatch>,
     pub(super) cycles: u64,
     pub(super) cycle_packets: u64,
@@ -27,6 +30,9 @@ pub(super) struct Counts {
 impl Counts {
     pub(super) fn note(&mut self, packet: &Processed<'_>) {
         *self.verdicts.entry(packet.nic.verdict.name()).or_default() += 1;
+        if let Some(trap) = packet.nic.trap {
+            self.faults.note(trap, packet.nic.packet);
+        }
         if packet.nic.cost.cycles > 0 {
             self.cycles += packet.nic.cost.cycles;
             self.cycle_packets += 1;

@@ -12,8 +12,8 @@ mod trace;
 
 use std::sync::Arc;
 
-use bpf::ProgramSet;
 use bpf::run::{Arrival, Environment, XDP_MAX_LINEAR, XDP_MIN_FRAME};
+use bpf::{Program, ProgramSet};
 use caps::Caps;
 use jit_backends::Loaded;
 use pcaps::rss::{DEFAULT_KEY, Rss};
@@ -21,6 +21,7 @@ use pcaps::rss::{DEFAULT_KEY, Rss};
 use crate::decide::{Decision, Verdict};
 use crate::error::Error;
 use crate::mapdiff::{self, MapDifference};
+use crate::outside::Outside;
 use crate::pipeline::{self, Assessment};
 use crate::replay::chunk::Chunk;
 use crate::replay::lanes::Processed;
@@ -63,6 +64,8 @@ pub struct Settings {
     pub reference: ReferenceChoice,
     /// Ports, routes, seed.
     pub environment: Environment,
+    /// A backend in place of the one that the NIC's profile names.
+    pub outside: Option<Outside>,
 }
 
 /// A frame as it comes in.
@@ -191,7 +194,13 @@ impl Testbed {
         let loaded = Loaded::default();
         self.assessments = programs
             .iter()
-            .map(|p| pipeline::assess(p, &self.caps, &loaded))
+            .map(|p| match &self.settings.outside {
+                None => pipeline::assess(p, &self.caps, &loaded),
+                Some(outside) => {
+                    let backend = Some(outside.backend.as_ref());
+                    pipeline::assess_with(p, &self.caps, &loaded, backend)
+                }
+            })
             .collect();
         self.decision = Decision::worst(self.assessments.iter().map(|a| a.decision.clone()));
         if self.decision.outcome == Verdict::Offload {
@@ -368,7 +377,12 @@ impl Testbed {
         if let Some(first) = self.assessments.first() {
             image = first.image.clone();
         }
-        let mut behaviour = Vec::new();
+        let programs: Vec<&Program> = self
+            .assessments
+            .iter()
+            .map(|a| a.program.as_ref())
+            .collect();
+        let mut behaviour = self.counts.faults.findings(&programs);
         if self.counts.mismatched > 0 {
             behaviour.push(self.counts.mismatch_finding());
         }

@@ -59,6 +59,10 @@ impl Testbed {
             Arc::clone(&self.environment),
             self.queues,
         );
+        let outside = self.settings.outside.as_ref();
+        if let Some(outside) = outside {
+            nic = nic.with_workers(Arc::clone(&outside.workers));
+        }
         let load_error = |e: &LoadError| StartError::Load(Box::new(load_finding(e, &self.caps)));
         nic.create_maps(&entry.maps).map_err(|e| load_error(&e))?;
         let ids: Vec<MapId> = (0..entry.maps.len()).collect();
@@ -66,8 +70,12 @@ impl Testbed {
             let Some(image) = &assessment.image else {
                 continue;
             };
-            load_image(&mut nic, image, &assessment.program.hook, &ids)
-                .map_err(|e| load_error(&e))?;
+            let hook = &assessment.program.hook;
+            let loaded = match outside {
+                None => load_image(&mut nic, image, hook, &ids),
+                Some(_) => nic.load(image, hook, &ids),
+            };
+            loaded.map_err(|e| load_error(&e))?;
         }
         self.fill(nic.maps(), seeds).map_err(StartError::Stop)?;
         let reference = self.reference(programs, seeds)?;
@@ -182,7 +190,9 @@ impl Testbed {
             self.settings.reference,
             ReferenceChoice::Auto | ReferenceChoice::Interp | ReferenceChoice::None
         );
-        let wanted = ours && self.settings.order.is_none() && self.queues > 1;
+        // Marks of a worker process are not seen here.
+        let here = self.settings.outside.is_none();
+        let wanted = ours && here && self.settings.order.is_none() && self.queues > 1;
         if !wanted || reasons.is_empty() || !Watched::affordable(maps) {
             return None;
         }
@@ -379,6 +389,15 @@ fn load_finding(error: &LoadError, caps: &Caps) -> Finding {
         })) => (
             "load/map",
             "its loader sizes it: do the same with --map NAME.max_entries=N",
+        ),
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        LoadError::Worker(_) => (
+            "load/no-worker",
+            "name the program nicbed (Workers::new), of the same version as this library",
+        ),
+        LoadError::Untrusted => (
+            "load/no-worker",
+            "give the NIC Workers, or vouch for the image with Image::trust",
         ),
         LoadError::Map(_) => ("load/map", "make the map smaller, or use another type"),
         _ => (

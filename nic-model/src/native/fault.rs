@@ -113,12 +113,16 @@ impl Seen {
 /// The address whose access failed, and the contents of [`REGISTERS`].
 pub(super) type Told = (Option<Held>, [Held; REGISTERS.len()]);
 
-/// The same with the names of the registers.
-pub(super) fn named((address, registers): Told) -> Fault {
+/// The same with the names of the registers, for code of `program`.
+pub(super) fn named(program: u32, told: Option<&Told>) -> Fault {
     let names = REGISTERS.iter().map(|(name, _)| (*name).to_owned());
+    let (address, registers) = told.map_or((None, Vec::new()), |(address, registers)| {
+        (*address, names.zip(*registers).collect())
+    });
     Fault {
+        program,
         address,
-        registers: names.zip(registers).collect(),
+        registers,
     }
 }
 

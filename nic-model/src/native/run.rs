@@ -172,15 +172,15 @@ impl Walk<'_> {
         let (pc, code_offset) = owner.map_or((None, None), |(program, offset)| {
             (program.pc_at(offset), Some(offset))
         });
+        let stopped = owner.map_or(program.id, |(program, _)| program.id);
+        let told = seen.told(&self.places(seen).iter().copied());
         let trap = Trap {
             pc,
             code_offset,
             cause: TrapCause::Crash {
                 signal: seen.signal,
             },
-            fault: Some(Box::new(fault::named(
-                seen.told(&self.places(seen).iter().copied()),
-            ))),
+            fault: Some(Box::new(fault::named(stopped.0, Some(&told)))),
         };
         if let Some(frame) = self.frames.get_mut(index) {
             frame.r0 = 0;

@@ -223,11 +223,11 @@ impl Remote {
 
     /// The trap that a report tells of.
     fn trap(report: &Report, table: &ProgramTable) -> Trap {
-        let program = report.place.and_then(|(id, _)| {
-            let remotes = table.iter();
-            let mut remotes = remotes.filter_map(|l| l.as_any().downcast_ref::<Remote>());
-            remotes.nth(id)
-        });
+        let id = report.place.map_or(0, |(id, _)| id);
+        let mut remotes = table
+            .iter()
+            .filter_map(|linked| linked.as_any().downcast_ref::<Remote>());
+        let program = remotes.nth(id);
         let code_offset = report.place.map(|(_, offset)| offset);
         let pc = program
             .zip(code_offset)
@@ -236,7 +236,7 @@ impl Remote {
             pc: pc.or(report.pc),
             code_offset,
             cause: report.cause,
-            fault: report.told.map(|told| Box::new(fault::named(told))),
+            fault: Some(Box::new(fault::named(id as u32, report.told.as_ref()))),
         }
     }
 
