@@ -150,6 +150,17 @@ impl Environment {
             ports => ports.contains(&ifindex),
         }
     }
+
+    /// The MTU of the interface with this index, if there is one: the FIB's where that lists it,
+    /// else that of a new interface.
+    pub fn mtu(&self, ifindex: u32) -> Option<u32> {
+        /// Of the loopback interface, which is the first port.
+        const LOOPBACK: u32 = 65_536;
+        const ETHERNET: u32 = 1500;
+        let listed = self.fib.as_ref().and_then(|fib| fib.mtu(ifindex));
+        let new = if ifindex == 1 { LOOPBACK } else { ETHERNET };
+        listed.or_else(|| self.has_port(ifindex).then_some(new))
+    }
 }
 
 /// Why an engine stopped a program that should not have done what it did.

@@ -69,13 +69,19 @@ pub(super) fn trace_vprintk<M: Machine>(machine: &mut M, args: [u64; 5]) -> Resu
     if !len.is_multiple_of(8) || len > 8 * MAX_ARGS || (len > 0 && data == 0) {
         return Ok(Errno::Einval.to_r0());
     }
-    let bytes = Copied::new(machine, data, len)?;
-    let values: Vec<u64> = bytes
-        .bytes()
-        .chunks_exact(8)
-        .map(|word| word.iter().rev().fold(0, |v, b| v << 8 | u64::from(*b)))
-        .collect();
+    let values = words(machine, data, len)?;
     print(machine, args[0], args[1], &values)
+}
+
+/// The 8-byte numbers in `len` bytes of memory.
+pub(super) fn words<M: Machine>(
+    machine: &M,
+    address: u64,
+    len: usize,
+) -> Result<Vec<u64>, TrapCause> {
+    let bytes = Copied::new(machine, address, len)?;
+    let number = |word: &[u8]| word.iter().rev().fold(0, |v, b| v << 8 | u64::from(*b));
+    Ok(bytes.bytes().chunks_exact(8).map(number).collect())
 }
 
 fn print<M: Machine>(
@@ -85,7 +91,7 @@ fn print<M: Machine>(
     args: &[u64],
 ) -> Result<u64, TrapCause> {
     let format = Copied::new(machine, format, size as u32 as usize)?;
-    match super::format::format(machine, format.bytes(), args) {
+    match super::format::format(machine, format.bytes(), args, usize::MAX) {
         Ok(text) => {
             machine.emit(EventKind::Trace, &text);
             Ok(text.len() as u64)

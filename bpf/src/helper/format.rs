@@ -1,8 +1,8 @@
 //! The format strings of `bpf_trace_printk` and `bpf_trace_vprintk`.
 //!
-//! Known are `%d %i %u %x %X` with `l` or `ll`, `%c %s %p %pks %%`, and the flags `0 + - space`
-//! with a width. Addresses differ from engine to engine, so `%p` prints no number; the IP
-//! address forms of `%p` are not modelled and refused like unknown ones.
+//! Known are `%d %i %u %x %X` with `l` or `ll`, `%c %s %pks %pi4 %pI4 %pi6 %pI6 %%`, and the flags
+//! `0 + - space` with a width. Addresses differ from engine to engine, so `%p` and the like print
+//! no number.
 
 use super::Machine;
 use crate::map::Errno;
@@ -101,11 +101,13 @@ fn string<M: Machine>(machine: &M, address: u64) -> Vec<u8> {
     text
 }
 
-/// Prints `args` by `format`, which ends at its first NUL.
+/// Prints `args` by `format`, which ends at its first NUL, for a place of `room` bytes. All of the
+/// text is given, but what `%pks` and `%pI4` print does not even count once that place is full.
 pub(super) fn format<M: Machine>(
     machine: &M,
     format: &[u8],
     args: &[u64],
+    room: usize,
 ) -> Result<Vec<u8>, Errno> {
     let end = format.iter().position(|b| *b == 0).ok_or(Errno::Einval)?;
     let mut rest = &format[..end];
@@ -128,24 +130,29 @@ pub(super) fn format<M: Machine>(
         }
         let layout = Layout::read(&mut rest);
         let arg = args.next().ok_or(Errno::Einval)?;
-        one(machine, layout, &mut rest, arg, &mut out)?;
+        let full = out.len() >= room;
+        let before = out.len();
+        let copied = one(machine, layout, &mut rest, arg, &mut out)?;
+        if copied && full {
+            out.truncate(before);
+        }
     }
     out.truncate(MAX_TEXT);
     Ok(out)
 }
 
-/// Prints one argument; `rest` stands at the conversion.
+/// Prints one argument; `rest` stands at the conversion. Gives whether it is one that the kernel
+/// prints beforehand and copies.
 fn one<M: Machine>(
     machine: &M,
     layout: Layout,
     rest: &mut &[u8],
     arg: u64,
     out: &mut Vec<u8>,
-) -> Result<(), Errno> {
-    if let Some(after) = rest.strip_prefix(b"pks") {
+) -> Result<bool, Errno> {
+    if let Some(after) = rest.strip_prefix(b"p") {
         *rest = after;
-        layout.text(out, &string(machine, arg));
-        return Ok(());
+        return pointer(machine, layout, rest, arg, out);
     }
     let wide = rest.starts_with(b"l");
     for _ in 0..2 {
@@ -162,14 +169,64 @@ fn one<M: Machine>(
         b'X' => layout.number(out, "", &format!("{value:X}")),
         b'c' if !wide => layout.text(out, &[arg as u8]),
         b's' if !wide => layout.text(out, &string(machine, arg)),
-        b'p' if !wide => {
-            // Only a plain address: the kernel's extensions begin with a letter or digit.
-            if rest.first().is_some_and(u8::is_ascii_alphanumeric) {
-                return Err(Errno::Einval);
-            }
-            layout.text(out, b"(address)");
+        _ => return Err(Errno::Einval),
+    }
+    Ok(false)
+}
+
+/// Prints what `%p` and the letters behind it make of an address. Letters and digits that follow
+/// are passed over, as in the kernel. Gives what [`one`] gives.
+fn pointer<M: Machine>(
+    machine: &M,
+    layout: Layout,
+    rest: &mut &[u8],
+    arg: u64,
+    out: &mut Vec<u8>,
+) -> Result<bool, Errno> {
+    let others = rest
+        .iter()
+        .take_while(|b| b.is_ascii_alphanumeric())
+        .count();
+    let (kind, after) = rest.split_at(others);
+    *rest = after;
+    // Text and IP addresses are printed without width.
+    match kind {
+        [b'k', b's', ..] => out.extend_from_slice(&string(machine, arg)),
+        // No process runs on a NIC, so there is no text of one.
+        [b'u', b's', ..] => {}
+        [] | [b'K' | b'x' | b's' | b'S', ..] => {
+            layout.text(out, ADDRESS);
+            return Ok(false);
+        }
+        [b'B', ..] => out.extend_from_slice(ADDRESS),
+        [b'i' | b'I', b'4', ..] => {
+            let bytes: [u8; 4] = bytes(machine, arg);
+            let texts = bytes.iter().map(|byte| match kind[0] {
+                b'i' => format!("{byte:03}"),
+                _ => byte.to_string(),
+            });
+            out.extend_from_slice(texts.collect::<Vec<_>>().join(".").as_bytes());
+        }
+        [b'i' | b'I', b'6', ..] => {
+            let bytes: [u8; 16] = bytes(machine, arg);
+            let texts = bytes.chunks_exact(2);
+            let texts = texts.map(|pair| format!("{:02x}{:02x}", pair[0], pair[1]));
+            let between = if kind[0] == b'I' { ":" } else { "" };
+            out.extend_from_slice(texts.collect::<Vec<_>>().join(between).as_bytes());
         }
         _ => return Err(Errno::Einval),
     }
-    Ok(())
+    Ok(true)
+}
+
+/// What is printed in place of an address.
+const ADDRESS: &[u8] = b"(address)";
+
+/// Bytes of the program's memory; zero if they cannot be read.
+fn bytes<M: Machine, const N: usize>(machine: &M, address: u64) -> [u8; N] {
+    let mut bytes = [0; N];
+    if machine.read(address, &mut bytes).is_err() {
+        bytes = [0; N];
+    }
+    bytes
 }

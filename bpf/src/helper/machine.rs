@@ -66,6 +66,9 @@ pub trait Machine {
     /// CPU the program runs on: the packet's queue.
     fn cpu(&self) -> u32;
 
+    /// Port that the packet came in on (ifindex, from 1).
+    fn port(&self) -> u32;
+
     /// Number of the packet, counted from 0 over all captures.
     fn packet(&self) -> u64;
 

@@ -14,12 +14,15 @@ mod fib;
 mod format;
 mod machine;
 mod map;
+mod mtu;
 mod names;
 mod packet;
 mod prototype;
 mod redirect;
 mod routes;
+mod syncookie;
 mod table;
+mod text;
 mod time;
 
 pub use machine::{Machine, Window};
@@ -57,8 +60,8 @@ pub fn call<M: Machine>(id: u32, machine: &mut M, args: [u64; 5]) -> Result<u64,
         23 => Ok(redirect::redirect(machine, args)),
         25 => event::perf_event_output(machine, args),
         28 => csum::csum_diff(machine, args),
-        // All CPUs of a NIC are near its memory.
-        42 => Ok(0),
+        // All CPUs of a NIC are near its memory, and an empty network namespace has no socket.
+        42 | 84 | 85 | 99 => Ok(0),
         44 => Ok(packet::adjust_head(machine, args)),
         51 => redirect::redirect_map(machine, args),
         54 => Ok(packet::adjust_meta(machine, args)),
@@ -67,17 +70,26 @@ pub fn call<M: Machine>(id: u32, machine: &mut M, args: [u64; 5]) -> Result<u64,
         87 => map::push(machine, args),
         88 => map::take(machine, args, true),
         89 => map::take(machine, args, false),
+        105 => text::strto(machine, args, true),
+        106 => text::strto(machine, args, false),
         118 => Ok(jiffies64(machine.now_ns())),
         130 => event::ringbuf_output(machine, args),
         131 => event::ringbuf_reserve(machine, args),
         132 => event::ringbuf_finish(machine, args, false),
         133 => event::ringbuf_finish(machine, args, true),
         134 => event::ringbuf_query(machine, args),
+        163 => mtu::check_mtu(machine, args),
+        165 => text::snprintf(machine, args),
         177 => event::trace_vprintk(machine, args),
+        182 => text::strncmp(machine, args),
         188 => Ok(packet::buff_len(machine)),
         189 => packet::load_bytes(machine, args),
         190 => packet::store_bytes(machine, args),
         195 => map::lookup_percpu(machine, args),
+        204 => syncookie::generate(machine, args, syncookie::V4),
+        205 => syncookie::generate(machine, args, syncookie::V6),
+        206 => syncookie::check(machine, args, syncookie::V4),
+        207 => syncookie::check(machine, args, syncookie::V6),
         id => Err(TrapCause::BadHelper { id }),
     }
 }

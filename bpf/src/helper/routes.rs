@@ -391,6 +391,11 @@ impl Fib {
         self.interfaces.iter().map(|(index, port)| (*index, port))
     }
 
+    /// The MTU of an interface, if it is listed.
+    pub fn mtu(&self, ifindex: u32) -> Option<u32> {
+        self.interfaces.get(&ifindex).map(|interface| interface.mtu)
+    }
+
     /// All routes: table, prefix (address and length in bits), route.
     pub fn routes(&self) -> impl Iterator<Item = (u32, (IpAddr, u8), &Route)> {
         self.routes

@@ -34,6 +34,7 @@ errnos! {
     Enodev = 19, "ENODEV";
     Einval = 22, "EINVAL";
     Enospc = 28, "ENOSPC";
+    Erange = 34, "ERANGE";
     Eoverflow = 75, "EOVERFLOW";
     Eopnotsupp = 95, "EOPNOTSUPP";
     Eafnosupport = 97, "EAFNOSUPPORT";

@@ -29,6 +29,8 @@ pub enum A {
     Ctx,
     /// The map with this index.
     Map(usize),
+    /// This offset in the only value of the array with this index.
+    In(usize, u64),
     /// The ring buffer record reserved before.
     Record,
 }
@@ -51,6 +53,21 @@ pub fn pair(kind: MapType, key_size: u32, value_size: u32, max_entries: u32) -> 
         ..MapDef::new("m", kind)
     };
     let theirs = KernelMap::new(&def, None).unwrap();
+    Pair { def, theirs }
+}
+
+/// An array of one value that programs may only read.
+pub fn constants(bytes: &[u8]) -> Pair {
+    let def = MapDef {
+        key_size: 4,
+        value_size: bytes.len() as u32,
+        max_entries: 1,
+        flags: 1 << 7,
+        ..MapDef::new("constants", MapType::Array)
+    };
+    let theirs = KernelMap::new(&def, None).unwrap();
+    theirs.update(&[0; 4], bytes, 0).unwrap();
+    theirs.freeze().unwrap();
     Pair { def, theirs }
 }
 
@@ -79,6 +96,10 @@ pub fn program(memory: &KernelMap, calls: &[Call], maps: &[Pair]) -> Vec<u64> {
                 }
                 A::Ctx => slots.push(insn(0xbf, register, 6, 0, 0)),
                 A::Map(index) => wide(&mut slots, register, 1, maps[index].theirs.raw() as u64),
+                A::In(index, offset) => {
+                    let fd = maps[index].theirs.raw() as u64;
+                    wide(&mut slots, register, 2, fd | offset << 32);
+                }
                 // r7 holds the record, and is null on the other way out.
                 A::Record => slots.push(insn(0xbf, register, 7, 0, 0)),
             }
@@ -113,6 +134,11 @@ pub fn here(machine: &mut TestMachine, calls: &[Call]) {
                 A::M(offset) => MEMORY + offset,
                 A::Ctx => 0x77,
                 A::Map(index) => HANDLES + index as u64,
+                A::In(index, offset) => {
+                    let map = machine.maps.get(index).unwrap();
+                    let at = map.lookup(&[0; 4], 0).unwrap();
+                    machine.value_address(index, at) + offset
+                }
                 A::Record => record,
             };
         }

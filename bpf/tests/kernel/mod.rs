@@ -26,6 +26,7 @@ pub const PROG_LOAD: i32 = 5;
 pub const PROG_TEST_RUN: i32 = 10;
 pub const OBJ_GET_INFO: i32 = 15;
 pub const MAP_TAKE: i32 = 21;
+pub const MAP_FREEZE: i32 = 22;
 
 /// `union bpf_attr`, as bytes.
 #[derive(Clone, Copy)]
@@ -181,6 +182,11 @@ impl KernelMap {
 
     pub fn delete(&self, key: &[u8]) -> Result<(), i64> {
         bpf(MAP_DELETE, &mut self.attr(key, 0, 0)).map(|_| ())
+    }
+
+    /// Forbids changes from outside.
+    pub fn freeze(&self) -> Result<(), i64> {
+        bpf(MAP_FREEZE, &mut Attr::new().u32(0, self.raw() as u32)).map(|_| ())
     }
 
     /// All keys, sorted by their bytes.

@@ -147,6 +147,10 @@ impl Machine for TestMachine {
         self.cpu
     }
 
+    fn port(&self) -> u32 {
+        1
+    }
+
     fn packet(&self) -> u64 {
         self.packet
     }

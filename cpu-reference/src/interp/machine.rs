@@ -346,6 +346,10 @@ impl Machine for Packet<'_> {
         self.queue
     }
 
+    fn port(&self) -> u32 {
+        self.port
+    }
+
     fn packet(&self) -> u64 {
         self.number
     }

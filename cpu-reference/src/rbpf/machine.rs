@@ -233,6 +233,10 @@ impl Machine for Host {
         self.queue
     }
 
+    fn port(&self) -> u32 {
+        self.port
+    }
+
     fn packet(&self) -> u64 {
         self.number
     }

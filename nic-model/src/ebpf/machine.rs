@@ -329,6 +329,10 @@ impl Machine for Run<'_> {
         self.frame.queue
     }
 
+    fn port(&self) -> u32 {
+        self.frame.port
+    }
+
     fn packet(&self) -> u64 {
         self.frame.number
     }

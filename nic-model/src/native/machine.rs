@@ -44,6 +44,7 @@ pub(super) struct Run<'a> {
 pub(super) struct HostMachine<'r, 'a> {
     pub(super) run: &'r mut Run<'a>,
     cpu: u32,
+    port: u32,
     meta: u32,
     data: u32,
     end: u32,
@@ -54,6 +55,7 @@ impl<'r, 'a> HostMachine<'r, 'a> {
         let area = run.area as u64;
         HostMachine {
             cpu: state.cpu,
+            port: state.ingress_ifindex,
             meta: (state.data_meta - area) as u32,
             data: (state.data - area) as u32,
             end: (state.data_end - area) as u32,
@@ -193,6 +195,10 @@ impl Machine for HostMachine<'_, '_> {
 
     fn cpu(&self) -> u32 {
         self.cpu
+    }
+
+    fn port(&self) -> u32 {
+        self.port
     }
 
     fn packet(&self) -> u64 {
