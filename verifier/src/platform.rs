@@ -38,6 +38,12 @@ const FOR_EACH: u32 = 164;
 const PERF: [u32; 5] = [22, 25, 55, 111, 121];
 /// Helpers on a ring buffer map.
 const RINGBUF: [u32; 4] = [130, 131, 134, 198];
+/// Helpers on a cgroup_array.
+const CGROUP: [u32; 2] = [33, 37];
+/// Helpers on storage that is bound to sockets, to tasks, to cgroups.
+const SK_STORAGE: [u32; 2] = [107, 108];
+const TASK_STORAGE: [u32; 2] = [156, 157];
+const CGRP_STORAGE: [u32; 2] = [210, 211];
 
 /// `BPF_F_RDONLY_PROG`.
 const READ_ONLY: u32 = 1 << 7;
@@ -173,6 +179,11 @@ pub(crate) fn map_suits(helper: u32, kind: MapType) -> bool {
         M::ArrayOfMaps | M::HashOfMaps => helper == MAP_LOOKUP,
         M::Queue | M::Stack => matches!(helper, MAP_PUSH | MAP_POP | MAP_PEEK),
         M::BloomFilter => matches!(helper, MAP_PUSH | MAP_PEEK),
+        M::Sockmap | M::Sockhash => matches!(helper, MAP_LOOKUP | MAP_UPDATE | MAP_DELETE),
+        M::CgroupArray => CGROUP.contains(&helper),
+        M::SkStorage => SK_STORAGE.contains(&helper),
+        M::TaskStorage => TASK_STORAGE.contains(&helper),
+        M::CgrpStorage => CGRP_STORAGE.contains(&helper),
         M::Hash
         | M::Array
         | M::PercpuHash
@@ -194,6 +205,10 @@ pub(crate) fn map_suits(helper: u32, kind: MapType) -> bool {
         ),
         _ if PERF.contains(&helper) => kind == M::PerfEventArray,
         _ if RINGBUF.contains(&helper) => kind == M::Ringbuf,
+        _ if CGROUP.contains(&helper) => kind == M::CgroupArray,
+        _ if SK_STORAGE.contains(&helper) => kind == M::SkStorage,
+        _ if TASK_STORAGE.contains(&helper) => kind == M::TaskStorage,
+        _ if CGRP_STORAGE.contains(&helper) => kind == M::CgrpStorage,
         _ => true,
     };
     by_map && by_helper
@@ -214,8 +229,19 @@ pub(crate) fn lookup_result(platform: &Platform<'_>, map: MapRef) -> Kind {
             },
             or_null: true,
         },
+        Some(MapType::Sockmap | MapType::Sockhash) => Kind::Socket {
+            kind: SocketKind::Full,
+            or_null: true,
+        },
         _ => Kind::MapValue { map, or_null: true },
     }
+}
+
+/// Whether the map's values are sockets: an update is given one.
+pub(crate) fn holds_sockets(platform: &Platform<'_>, map: MapRef) -> bool {
+    platform
+        .map(map)
+        .is_some_and(|m| matches!(m.kind, MapType::Sockmap | MapType::Sockhash))
 }
 
 /// Whether a lookup with a key in range cannot fail.

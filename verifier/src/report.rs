@@ -48,7 +48,7 @@ rules! {
     MapCompatibility = "map-compatibility", "A helper is given a map of a type it does not work on";
     MapValueBounds = "map-value-bounds", "An access may lie outside a map's value";
     MemoryBounds = "memory-bounds", "An access may lie outside a block of memory";
-    Misaligned = "misaligned", "An access to the stack is not aligned to its size";
+    Misaligned = "misaligned", "An access to the stack, or an atomic one, is not aligned to its size";
     NotModelled = "not-modelled", "A feature that nicbed's verifier does not model yet";
     NullPointer = "null-pointer", "A pointer that may be null is used before it is compared with 0";
     PacketBounds = "packet-bounds", "An access may lie outside the packet";

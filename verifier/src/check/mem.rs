@@ -5,7 +5,7 @@ use isa::ebpf::{Operand, Reg};
 
 use super::{MAX_OFFSET, describe, register};
 use crate::assertions::Touch;
-use crate::domain::{Extent, FRAME_BYTES, Kind, MapRef, State, Value};
+use crate::domain::{Extent, FRAME_BYTES, Kind, MapRef, State, Tnum, Value};
 use crate::platform::Platform;
 use crate::report::{Problem, Rule};
 use crate::transfer::Context;
@@ -45,6 +45,9 @@ pub(super) fn access(
         offset,
         size: u64::from(size),
     };
+    if atomic && !matches!(pointer.kind, Kind::Stack { .. }) && pointer.kind.is_pointer() {
+        place.aligned()?;
+    }
     match pointer.kind {
         Kind::Ctx => place.context(writes, touch, size),
         Kind::Stack { .. } => place.stack_access(touch, size, writes),
@@ -127,6 +130,24 @@ impl Place<'_> {
         } else {
             format!("{} {what} somewhere in offsets {low} to {high}", self.size)
         }
+    }
+
+    /// Atomics are aligned wherever they are.
+    fn aligned(&self) -> Result<(), Problem> {
+        let offset = self
+            .pointer
+            .range
+            .bits
+            .add(Tnum::constant(self.fixed() as u64));
+        if u64::from(offset.alignment()) >= self.size {
+            return Ok(());
+        }
+        Err(self
+            .outside(
+                Rule::Misaligned,
+                format!("misaligned value access: {}", self.touches()),
+            )
+            .help("an atomic access is aligned to its size"))
     }
 
     fn known(&self) -> String {

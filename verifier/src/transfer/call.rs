@@ -41,7 +41,12 @@ impl Given {
     ) -> impl Iterator<Item = Given> + 's {
         let map = map_argument(state, prototype);
         (1..=prototype.arity()).map(move |reg| {
-            let arg = prototype.args[reg - 1];
+            let arg = match prototype.args[reg - 1] {
+                Arg::MapValue if map.is_some_and(|m| platform::holds_sockets(platform, m)) => {
+                    Arg::Socket
+                }
+                arg => arg,
+            };
             let size = state.top.regs.get(reg + 1).filter(|r| r.is_scalar());
             let sized = || {
                 size.map_or((u64::MAX, false), |r| {
@@ -280,8 +285,15 @@ fn result(
             {
                 kind = kind.not_null();
             }
+            let id = if kind.or_null() { ids.fresh() } else { 0 };
+            let mut reference = 0;
+            if matches!(kind, Kind::Socket { .. }) {
+                state.references.push(Reference { id, pc: pc as u32 });
+                reference = id;
+            }
             Value {
-                id: if kind.or_null() { ids.fresh() } else { 0 },
+                id,
+                reference,
                 ..Value::pointer(kind)
             }
         }
