@@ -69,6 +69,7 @@ pub mod outcomes;
 pub mod outside;
 pub mod pipeline;
 pub mod plugin;
+pub mod races;
 pub mod replay;
 pub mod report;
 pub mod rules;

@@ -402,6 +402,11 @@ pub struct RunArgs {
     /// Show this packet (counted from 0) on NIC and reference, instruction by instruction.
     #[arg(long, value_name = "PACKET")]
     pub trace: Option<u64>,
+
+    /// Explore schedules in which packets of different queues meet in maps: lost updates, and
+    /// verdicts that depend on the schedule.
+    #[arg(long)]
+    pub races: bool,
 }
 
 /// `nicbed conformance`

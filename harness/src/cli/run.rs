@@ -15,6 +15,7 @@ use super::output::Output;
 use crate::decide::Verdict;
 use crate::error::{Error, Status};
 use crate::outcomes::{OutcomeLines, Sent};
+use crate::races::{MOST_PACKETS, Races};
 use crate::replay::order::Order;
 use crate::report::render_finding;
 use crate::report::run::Report;
@@ -60,7 +61,7 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> 
         .map(|p| OutcomeLines::create(p, &set))
         .transpose()?;
     let mut sent = args.out.as_deref().map(Sent::create).transpose()?;
-    let mut trace = None;
+    let (mut trace, mut kept) = (None, Vec::new());
     if testbed.is_running() {
         let mut sink = |packet: &crate::replay::lanes::Processed<'_>| {
             if let Some(outcomes) = &mut outcomes {
@@ -75,8 +76,9 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> 
             captures,
             updates: &updates,
             trace: args.trace,
+            keep: if args.races { MOST_PACKETS } else { 0 },
         };
-        trace = replay(&plan, &mut testbed, output, &mut sink)?;
+        (trace, kept) = replay(&plan, &mut testbed, output, &mut sink)?;
     }
     if let Some(outcomes) = outcomes {
         outcomes.finish()?;
@@ -88,12 +90,25 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> 
         let name = |id: u32| Some(testbed.assessments().get(id as usize)?.program.name.clone());
         write_maps(path, &crate::seeds::dump(&set, maps, name))?;
     }
+    let races = if args.races && testbed.is_running() {
+        let frames = kept.iter().map(|(arrival_ns, bytes)| FrameIn {
+            arrival_ns: *arrival_ns,
+            port: 1,
+            bytes,
+        });
+        Some(testbed.races(seeds.as_ref(), frames)?)
+    } else {
+        None
+    };
     let assessed: Vec<_> = testbed.assessments().to_vec();
     let report = testbed.finish()?;
     if json {
         let mut document = report.to_json();
         if args.trace.is_some() {
             document["trace"] = trace.as_ref().map_or(Value::Null, Trace::to_json);
+        }
+        if args.races {
+            document["races"] = races.as_ref().map_or(Value::Null, Races::to_json);
         }
         output.json(&document)?;
     } else {
@@ -105,6 +120,13 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> 
                 .or(assessed.first())
                 .map(|a| a.program.as_ref());
             output.print(&render_finding(finding, &set.object, program, output.style))?;
+        }
+        if let Some(races) = &races {
+            output.print(&races.to_text(output.style))?;
+            for finding in &races.findings {
+                let program = assessed.first().map(|a| a.program.as_ref());
+                output.print(&render_finding(finding, &set.object, program, output.style))?;
+            }
         }
         if let Some(trace) = &trace {
             output.print(&trace.to_text(output.style))?;
@@ -207,7 +229,12 @@ struct Plan<'a> {
     updates: &'a [(u64, Seeds)],
     /// The packet to trace.
     trace: Option<u64>,
+    /// How many frames are kept, from the first on.
+    keep: usize,
 }
+
+/// A frame that is kept, with its arrival time.
+type Kept = (u64, Vec<u8>);
 
 /// Feeds all captures.
 fn replay(
@@ -215,7 +242,8 @@ fn replay(
     testbed: &mut Testbed,
     output: &Output,
     sink: &mut crate::testbed::Sink<'_>,
-) -> Result<Option<Trace>, Error> {
+) -> Result<(Option<Trace>, Vec<Kept>), Error> {
+    let mut kept = Vec::new();
     let captures = plan.captures;
     let bar = progress(captures, output);
     let mut updates = plan.updates.iter().peekable();
@@ -248,6 +276,9 @@ fn replay(
                     port: 1,
                     bytes: record.data,
                 };
+                if kept.len() < plan.keep {
+                    kept.push((frame.arrival_ns, frame.bytes.to_vec()));
+                }
                 let traced = plan.trace == Some(number);
                 number += 1;
                 if traced {
@@ -278,7 +309,7 @@ fn replay(
         });
     }
     bar.finish_and_clear();
-    Ok(trace)
+    Ok((trace, kept))
 }
 
 fn progress(paths: &[PathBuf], output: &Output) -> ProgressBar {

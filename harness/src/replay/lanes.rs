@@ -31,7 +31,7 @@ pub struct Room {
 
 impl Room {
     /// Tailroom of a frame of so many bytes.
-    fn tail(&self, bytes: usize) -> usize {
+    pub fn tail(&self, bytes: usize) -> usize {
         self.tailroom.min(self.longest.saturating_sub(bytes))
     }
 }

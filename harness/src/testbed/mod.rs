@@ -7,6 +7,7 @@
 
 mod counts;
 mod maps;
+mod races;
 mod start;
 mod trace;
 

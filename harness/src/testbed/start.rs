@@ -161,7 +161,7 @@ impl Testbed {
 
     /// Room that the programs can use around a frame: none where they neither move the head nor
     /// grow the tail, so that nothing is cleared for nothing.
-    fn room(&self, programs: &[Arc<Program>]) -> Room {
+    pub(super) fn room(&self, programs: &[Arc<Program>]) -> Room {
         let calls = |ids: &[u32]| {
             programs
                 .iter()
@@ -250,7 +250,11 @@ impl Testbed {
     }
 
     /// What a reference is built from, with the maps filled.
-    fn setup(&self, programs: &[Arc<Program>], seeds: Option<&Seeds>) -> Result<Setup, StartError> {
+    pub(super) fn setup(
+        &self,
+        programs: &[Arc<Program>],
+        seeds: Option<&Seeds>,
+    ) -> Result<Setup, StartError> {
         let defs = programs.first().map_or(&[][..], |p| &p.maps);
         let maps = MapSet::for_program_set(defs, self.queues, Placement::Private)
             .map_err(|e| StartError::Stop(Error::input(e.to_string())))?;
