@@ -60,8 +60,9 @@ pub fn call<M: Machine>(id: u32, machine: &mut M, args: [u64; 5]) -> Result<u64,
         23 => Ok(redirect::redirect(machine, args)),
         25 => event::perf_event_output(machine, args),
         28 => csum::csum_diff(machine, args),
-        // All CPUs of a NIC are near its memory, and an empty network namespace has no socket.
-        42 | 84 | 85 | 99 => Ok(0),
+        // All CPUs of a NIC are near its memory; an empty network namespace has no socket to be
+        // found and so none to be released.
+        42 | 84 | 85 | 86 | 99 => Ok(0),
         44 => Ok(packet::adjust_head(machine, args)),
         51 => redirect::redirect_map(machine, args),
         54 => Ok(packet::adjust_meta(machine, args)),
