@@ -80,7 +80,7 @@ fn text(prototype: &Prototype, map: (&str, u32, u32, u32), sockets: bool) -> Opt
     writeln!(text, "call {}", prototype.name).unwrap();
     match prototype.ret {
         Return::RingbufRecordOrNull => {
-            text.push_str("if r0 == 0 goto out\nr1 = r0\nr2 = 0\ncall bpf_ringbuf_discard\n")
+            text.push_str("if r0 == 0 goto out\nr1 = r0\nr2 = 0\ncall bpf_ringbuf_discard\n");
         }
         Return::MapValueOrNull if value_is_socket => {
             text.push_str("if r0 == 0 goto out\nr1 = r0\ncall bpf_sk_release\n");
