@@ -7,7 +7,7 @@
 //! * [`map`] and [`helper`] hold semantics that are written once, for every engine and for the
 //!   reference alike; the Linux kernel is what judges them.
 //! * [`run`] holds the values that go through an engine: [`run::Batch`], [`run::Frame`],
-//!   [`run::Outcome`].
+//!   [`run::Outcome`]; [`skb`] what a tc packet has beside its bytes.
 //! * [`trace`] holds the same instruction by instruction, for whoever wants to look.
 //! * [`fault`] is what the machine held where native code was stopped.
 //! * [`finding`] is the one value in which every stage says what is wrong.
@@ -16,6 +16,7 @@
 //! (`verifier`), what a NIC can do (`caps`).
 #![deny(unsafe_code)]
 
+pub mod area;
 pub mod btf;
 pub mod context;
 pub mod fault;
@@ -27,6 +28,7 @@ pub mod map;
 pub mod object;
 pub mod program;
 pub mod run;
+pub mod skb;
 pub mod trace;
 
 pub use finding::{Finding, Severity, Stage};

@@ -5,6 +5,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::{Area, Fault};
+use crate::skb::Skb;
 
 /// Bytes of headroom before a frame's data in an empty network namespace's test run.
 pub const XDP_HEADROOM: usize = 256;
@@ -32,6 +33,23 @@ pub struct Batch {
     pub events: Vec<Event>,
     /// Traps, in order of their frames: (index in `frames`, trap).
     pub traps: Vec<(usize, Trap)>,
+    /// What tc packets have beside their bytes, one for each frame once they ran; else empty.
+    pub skbs: Vec<Skb>,
+    /// Copies of packets that programs sent, in order.
+    pub emitted: Vec<Emitted>,
+}
+
+/// A copy of a packet that a program sent to a port (`bpf_clone_redirect`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Emitted {
+    /// Number of the packet.
+    pub packet: u64,
+    /// Port it went to.
+    pub ifindex: u32,
+    /// Whether it came in there instead of leaving by it.
+    pub ingress: bool,
+    /// The bytes.
+    pub bytes: Vec<u8>,
 }
 
 /// One frame in a batch: before the run what the program is given, after it what it left.
@@ -80,6 +98,13 @@ pub enum RedirectTarget {
         /// Key in that map.
         key: u64,
     },
+    /// A port, in another way than leaving by it (tc).
+    Via {
+        /// Interface index.
+        ifindex: u32,
+        /// Which way.
+        via: Via,
+    },
     /// Every port in a devmap (`BPF_F_BROADCAST`).
     All {
         /// Index in the program's map list.
@@ -87,6 +112,36 @@ pub enum RedirectTarget {
         /// Whether the port the packet came in on is left out (`BPF_F_EXCLUDE_INGRESS`).
         exclude_ingress: bool,
     },
+}
+
+/// How a tc redirect uses a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Via {
+    /// The packet comes in there (`BPF_F_INGRESS`).
+    Ingress,
+    /// It comes in at the port's peer in another namespace (`bpf_redirect_peer`).
+    Peer,
+    /// It leaves with the link addresses that the neighbour table gives
+    /// (`bpf_redirect_neigh`).
+    Neighbour,
+}
+
+impl Via {
+    /// Name, as in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Via::Ingress => "ingress",
+            Via::Peer => "peer",
+            Via::Neighbour => "neighbour",
+        }
+    }
+}
+
+impl std::fmt::Display for Via {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// What the run of one packet cost.
@@ -140,6 +195,9 @@ pub struct Environment {
     pub ports: Vec<u32>,
     /// Routes and neighbours that `bpf_fib_lookup` finds; without them forwarding is off.
     pub fib: Option<crate::helper::Fib>,
+    /// How many bytes of a tc packet are linear at entry, where not all of them are.
+    #[serde(default)]
+    pub linear: Option<u32>,
 }
 
 impl Environment {
@@ -160,6 +218,15 @@ impl Environment {
         let listed = self.fib.as_ref().and_then(|fib| fib.mtu(ifindex));
         let new = if ifindex == 1 { LOOPBACK } else { ETHERNET };
         listed.or_else(|| self.has_port(ifindex).then_some(new))
+    }
+
+    /// Link address of a port, where it is known: the loopback port of an empty network
+    /// namespace has all zeros.
+    pub fn mac(&self, ifindex: u32) -> Option<[u8; 6]> {
+        match &self.fib {
+            Some(fib) => fib.mac(ifindex),
+            None => (ifindex == 1).then_some([0; 6]),
+        }
     }
 }
 
@@ -280,6 +347,10 @@ pub struct Outcome<'a> {
     pub meta: &'a [u8],
     /// Where the packet is redirected to, if the verdict is a redirect.
     pub redirect: Option<RedirectTarget>,
+    /// What the packet has beside its bytes (tc).
+    pub context: Option<&'a Skb>,
+    /// Copies of it that the program sent.
+    pub emitted: &'a [Emitted],
     /// Why the engine stopped the program, if it did.
     pub trap: Option<&'a Trap>,
     /// What the run cost.
@@ -401,6 +472,19 @@ impl Batch {
         self.frames.clear();
         self.events.clear();
         self.traps.clear();
+        self.skbs.clear();
+        self.emitted.clear();
+    }
+
+    /// Fills [`Batch::skbs`] for a program of `hook`, as packets arrive.
+    pub fn arrive(&mut self, hook: &crate::Hook, environment: &Environment) {
+        self.skbs.clear();
+        if matches!(hook, crate::Hook::Tc { .. }) {
+            let mut skbs = std::mem::take(&mut self.skbs);
+            let arrived = self.frames.iter().enumerate();
+            skbs.extend(arrived.map(|(i, f)| Skb::arrived(f, self.bytes(i), environment)));
+            self.skbs = skbs;
+        }
     }
 
     /// Adds a frame with `headroom` bytes before and `tailroom` bytes after `bytes`, all
@@ -438,6 +522,13 @@ impl Batch {
         &self.memory[start + frame.data as usize..start + frame.end as usize]
     }
 
+    /// The copies that were sent of a packet: they lie in ascending order of their packets.
+    fn emitted_of(&self, packet: u64) -> &[Emitted] {
+        let start = self.emitted.partition_point(|e| e.packet < packet);
+        let end = self.emitted.partition_point(|e| e.packet <= packet);
+        &self.emitted[start..end]
+    }
+
     /// Why the engine stopped the program on frame `index`, if it did.
     fn trap(&self, index: usize) -> Option<&Trap> {
         let at = self
@@ -466,6 +557,8 @@ impl Batch {
             frame: self.bytes(index),
             meta: &self.memory[start + frame.meta as usize..start + frame.data as usize],
             redirect: frame.redirect.filter(|_| redirects),
+            context: self.skbs.get(index),
+            emitted: self.emitted_of(frame.number),
             trap: if frame.trapped {
                 self.trap(index)
             } else {

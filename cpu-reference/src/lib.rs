@@ -22,7 +22,7 @@ use bpf::trace::Observer;
 use bpf::{Finding, Program};
 
 pub use interp::Interp;
-pub use kernel::{Judgement, Kernel, Prepared, judge, log_from_the_start};
+pub use kernel::{Judgement, Kernel, Prepared, TOLD_BY_TEST_RUN, judge, log_from_the_start};
 pub use rbpf::Rbpf;
 
 /// What a reference is built from: the programs of one object that run together, and their maps.

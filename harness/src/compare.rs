@@ -1,6 +1,9 @@
 //! Comparing what the NIC did with what the reference did: typed, field by field.
 
-use bpf::run::{Event, EventKind, Outcome, RedirectTarget, Trap, Verdict};
+use bpf::run::{Emitted, Event, EventKind, Outcome, RedirectTarget, Trap, Verdict};
+use bpf::skb::Skb;
+use bpf::{Hook, context};
+use cpu_reference::TOLD_BY_TEST_RUN;
 
 /// One field in which two outcomes differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +52,22 @@ pub enum Difference {
         /// On the reference.
         reference: Vec<u8>,
     },
+    /// A number of a tc packet's context differs.
+    Context {
+        /// Its name in `struct __sk_buff`.
+        name: &'static str,
+        /// On the NIC: the 4 bytes that differ first.
+        nic: u32,
+        /// On the reference.
+        reference: u32,
+    },
+    /// The copies that were sent differ.
+    Emitted {
+        /// On the NIC.
+        nic: Vec<Emitted>,
+        /// On the reference.
+        reference: Vec<Emitted>,
+    },
     /// The events handed to the host differ.
     Events {
         /// On the NIC.
@@ -59,7 +78,8 @@ pub enum Difference {
 }
 
 impl Difference {
-    /// Name of the field: `trap`, `verdict`, `r0`, `redirect`, `frame`, `meta` or `events`.
+    /// Name of the field: `trap`, `verdict`, `r0`, `redirect`, `frame`, `meta`, `context`,
+    /// `emitted` or `events`.
     pub const fn field(&self) -> &'static str {
         match self {
             Difference::Trap { .. } => "trap",
@@ -68,6 +88,8 @@ impl Difference {
             Difference::Redirect { .. } => "redirect",
             Difference::Frame { .. } => "frame",
             Difference::Meta { .. } => "meta",
+            Difference::Context { .. } => "context",
+            Difference::Emitted { .. } => "emitted",
             Difference::Events { .. } => "events",
         }
     }
@@ -82,6 +104,10 @@ pub struct Told {
     pub no_trace: bool,
     /// What goes to a perf event array is filled up to whole words.
     pub padded_perf: bool,
+    /// Of a tc packet's context only the numbers in [`TOLD_BY_TEST_RUN`].
+    pub part_of_context: bool,
+    /// Not which copies of packets are sent.
+    pub no_emitted: bool,
 }
 
 impl Told {
@@ -90,6 +116,8 @@ impl Told {
         no_redirect: true,
         no_trace: true,
         padded_perf: true,
+        part_of_context: true,
+        no_emitted: true,
     };
 }
 
@@ -134,7 +162,30 @@ pub fn outcomes(nic: &Outcome<'_>, reference: &Outcome<'_>, told: Told) -> Vec<D
             reference: reference.meta.to_vec(),
         });
     }
+    if let (Some(ours), Some(theirs)) = (nic.context, reference.context) {
+        differences.extend(contexts(ours, theirs, told.part_of_context));
+    }
+    if nic.emitted != reference.emitted && !told.no_emitted {
+        differences.push(Difference::Emitted {
+            nic: nic.emitted.to_vec(),
+            reference: reference.emitted.to_vec(),
+        });
+    }
     differences
+}
+
+/// The first number in which two contexts differ; with `told` of those that a test run tells.
+fn contexts(nic: &Skb, reference: &Skb, told: bool) -> Option<Difference> {
+    let pairs = nic.words.iter().zip(&reference.words).enumerate();
+    let mut differing = pairs.filter(|(_, (a, b))| a != b);
+    let (word, (nic, reference)) =
+        differing.find(|(word, _)| !told || TOLD_BY_TEST_RUN.contains(word))?;
+    let field = context::field_at(&Hook::TC, 4 * word as i64)?;
+    Some(Difference::Context {
+        name: field.name,
+        nic: *nic,
+        reference: *reference,
+    })
 }
 
 /// Compares the events of one packet; `None` if they agree.
@@ -197,6 +248,8 @@ mod tests {
             frame,
             meta: &[],
             redirect: None,
+            context: None,
+            emitted: &[],
             trap: None,
             cost: Cost::default(),
         }

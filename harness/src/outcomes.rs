@@ -71,6 +71,9 @@ pub fn outcome_json(packet: &Processed<'_>, maps: &[String]) -> Value {
     let redirect = match nic.redirect {
         None => Value::Null,
         Some(RedirectTarget::Ifindex { ifindex }) => json!({ "ifindex": ifindex }),
+        Some(RedirectTarget::Via { ifindex, via }) => {
+            json!({ "ifindex": ifindex, "via": via.name() })
+        }
         Some(RedirectTarget::Map { map, key }) => {
             json!({ "map": maps.get(map).map_or("", String::as_str), "key": key })
         }

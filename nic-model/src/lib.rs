@@ -11,6 +11,7 @@
 
 pub mod ebpf;
 mod engine;
+mod legacy;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod native;
 mod nic;

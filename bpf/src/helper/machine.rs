@@ -1,7 +1,8 @@
 //! [`Machine`]: what a helper's body needs of whoever runs the program.
 
 use crate::map::{MapId, MapSet, ValueAt};
-use crate::run::{Environment, EventKind, RedirectTarget, TrapCause};
+use crate::run::{Emitted, Environment, EventKind, RedirectTarget, TrapCause};
+use crate::skb::Skb;
 
 /// The running program's packet: its area and where the frame lies in it.
 #[derive(Debug)]
@@ -85,4 +86,21 @@ pub trait Machine {
 
     /// Hands bytes to the host.
     fn emit(&mut self, kind: EventKind, bytes: &[u8]);
+
+    /// The packet with what it has beside its bytes; `None` unless the program is one of tc.
+    fn skb(&mut self) -> Option<(Window<'_>, &mut Skb)> {
+        None
+    }
+
+    /// Makes the packet's area so large that `head` bytes lie before the frame and `tail` after
+    /// it, if the machine can; for tc. Addresses in the packet change, as after a helper that
+    /// moves it.
+    fn make_room(&mut self, head: u32, tail: u32) {
+        let _ = (head, tail);
+    }
+
+    /// Sends a copy of the packet; for tc.
+    fn send(&mut self, copy: Emitted) {
+        let _ = copy;
+    }
 }

@@ -327,6 +327,11 @@ impl Fib {
             .map(|(_, address)| *address)
     }
 
+    /// Link address of an interface, if it is listed.
+    pub fn mac(&self, ifindex: u32) -> Option<[u8; 6]> {
+        Some(self.interfaces.get(&ifindex)?.mac)
+    }
+
     fn interface(
         &self,
         what: &'static str,

@@ -3,14 +3,16 @@
 use std::sync::atomic::{Ordering, fence};
 
 use bpf::Hook;
+use bpf::area::FrameArea;
 use bpf::context::{self, FieldKind};
 use bpf::helper::{self, Machine, Window};
 use bpf::map::{MapId, MapSet, ValueAt};
-use bpf::run::{Environment, Event, EventKind, RedirectTarget, TrapCause};
+use bpf::run::{Emitted, Environment, Event, EventKind, RedirectTarget, TrapCause};
+use bpf::skb::Skb;
 
 use super::Shared;
 use super::code::{Cell, Op};
-use super::space::{self, CTX, FRAME_BYTES, FRAME_STRIDE, FRAMES, PACKET, STACK};
+use super::space::{self, CTX, FRAME_BYTES, FRAME_STRIDE, FRAMES, PACKET, SOCK, STACK};
 
 /// The stack's memory.
 pub(super) type Stack = [u8; FRAMES * FRAME_STRIDE];
@@ -21,7 +23,7 @@ pub(super) struct Packet<'a> {
     pub(super) stack: &'a mut Stack,
     /// Functions on the stack, less one.
     pub(super) depth: usize,
-    pub(super) area: &'a mut [u8],
+    pub(super) area: FrameArea<'a>,
     pub(super) meta: u32,
     pub(super) data: u32,
     pub(super) end: u32,
@@ -33,6 +35,9 @@ pub(super) struct Packet<'a> {
     pub(super) randoms: u32,
     pub(super) redirect: Option<RedirectTarget>,
     pub(super) events: &'a mut Vec<Event>,
+    pub(super) emitted: &'a mut Vec<Emitted>,
+    /// What a tc packet has beside its bytes.
+    pub(super) skb: Option<&'a mut Skb>,
 }
 
 /// The offset of `size` bytes of stack at an address of the stack's region.
@@ -85,11 +90,14 @@ impl Packet<'_> {
         }
     }
 
-    /// Loads from a map value or the context.
+    /// Loads from a map value, the context or the socket.
     #[inline(never)]
     fn load_elsewhere(&self, address: u64, size: usize) -> Option<u64> {
-        if space::region(address) == CTX {
-            return self.load_context((address as u32).wrapping_sub(space::BASE), size);
+        let offset = (address as u32).wrapping_sub(space::BASE);
+        match space::region(address) {
+            CTX => return self.load_context(offset, size),
+            SOCK => return self.skb.as_ref()?.load_sock(offset as usize, size),
+            _ => {}
         }
         let found = self.shared.regions.find(address, size)?;
         found
@@ -116,9 +124,13 @@ impl Packet<'_> {
         }
     }
 
-    /// Stores to a map value.
+    /// Stores to a map value or the context.
     #[inline(never)]
     fn store_elsewhere(&mut self, address: u64, size: usize, value: u64) -> Option<()> {
+        if space::region(address) == CTX {
+            let offset = (address as u32).wrapping_sub(space::BASE);
+            return self.store_context(offset, size, value);
+        }
         let found = self.shared.regions.find(address, size)?;
         found
             .writable
@@ -198,24 +210,53 @@ impl Packet<'_> {
     fn load_context(&self, offset: u32, size: usize) -> Option<u64> {
         let width = u8::try_from(size).ok()?;
         let field = context::load(&self.shared.hook, i64::from(offset), width)?;
-        Some(match (field.kind, field.name) {
+        Some(match (field.kind, &self.skb) {
             (FieldKind::Data, _) => space::address(PACKET, self.data),
-            (FieldKind::DataEnd, _) => space::address(PACKET, self.end),
+            (FieldKind::DataEnd, Some(skb)) => space::address(PACKET, self.data + skb.linear),
+            (FieldKind::DataEnd, None) => space::address(PACKET, self.end),
             (FieldKind::DataMeta, _) => space::address(PACKET, self.meta),
-            (FieldKind::Scalar, "ingress_ifindex") => u64::from(self.port),
-            (FieldKind::Scalar, "rx_queue_index") => u64::from(self.queue),
-            (FieldKind::Scalar | FieldKind::Socket, _) => 0,
+            (FieldKind::Socket, Some(_)) => space::address(SOCK, space::BASE),
+            (FieldKind::Scalar, Some(skb)) => skb.load(offset as usize, size)?,
+            (FieldKind::Scalar | FieldKind::Socket, None) => match field.name {
+                "ingress_ifindex" => u64::from(self.port),
+                "rx_queue_index" => u64::from(self.queue),
+                _ => 0,
+            },
         })
     }
 
-    /// Legacy load from the packet: big-endian, `None` outside it.
+    /// Stores to a context field. No XDP program that runs here is bound to a device, so that
+    /// only those of tc have fields to write.
+    fn store_context(&mut self, offset: u32, size: usize, value: u64) -> Option<()> {
+        let width = u8::try_from(size).ok()?;
+        context::store(&self.shared.hook, i64::from(offset), width, false)?;
+        self.skb.as_mut()?.store(offset as usize, size, value)
+    }
+
+    /// Legacy load from the packet: big-endian, `None` outside it. Offsets are signed; far below
+    /// 0 they count from the headers of a tc packet.
     pub(super) fn load_packet(&self, offset: u64, size: u8) -> Option<u64> {
-        let start = (self.data as usize).checked_add(offset as u32 as usize)?;
-        let end = start.checked_add(usize::from(size))?;
-        if end > self.end as usize {
+        /// `SKF_LL_OFF` and `SKF_NET_OFF`.
+        const LINK: i64 = -0x20_0000;
+        const NETWORK: i64 = -0x10_0000;
+        let offset = i64::from(offset as i32);
+        let len = i64::from(self.end) - i64::from(self.data);
+        let (start, limit) = if offset >= 0 {
+            (offset, len)
+        } else {
+            let skb = self.skb.as_ref()?;
+            let linear = i64::from(skb.linear);
+            if offset >= NETWORK {
+                (offset - NETWORK + i64::from(skb.network), linear)
+            } else {
+                (offset - LINK, linear)
+            }
+        };
+        if start < 0 || start + i64::from(size) > limit {
             return None;
         }
-        let bytes = self.area.get(start..end)?;
+        let start = self.data as usize + start as usize;
+        let bytes = self.area.get(start..start + usize::from(size))?;
         Some(
             bytes
                 .iter()
@@ -335,11 +376,30 @@ impl Machine for Packet<'_> {
 
     fn window(&mut self) -> Window<'_> {
         Window {
-            area: self.area,
+            area: &mut self.area,
             meta: &mut self.meta,
             data: &mut self.data,
             end: &mut self.end,
         }
+    }
+
+    fn skb(&mut self) -> Option<(Window<'_>, &mut Skb)> {
+        let window = Window {
+            area: &mut self.area,
+            meta: &mut self.meta,
+            data: &mut self.data,
+            end: &mut self.end,
+        };
+        self.skb.as_deref_mut().map(|skb| (window, skb))
+    }
+
+    fn make_room(&mut self, head: u32, tail: u32) {
+        let borders = [&mut self.meta, &mut self.data, &mut self.end];
+        self.area.make_room(borders, head, tail);
+    }
+
+    fn send(&mut self, copy: Emitted) {
+        self.emitted.push(copy);
     }
 
     fn cpu(&self) -> u32 {

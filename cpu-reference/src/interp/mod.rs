@@ -18,6 +18,7 @@ mod trace;
 
 use std::sync::Arc;
 
+use bpf::area::FrameArea;
 use bpf::map::MapSet;
 use bpf::run::{Batch, Cost, Environment, Event, EventKind, Trap};
 use bpf::trace::Observer;
@@ -53,8 +54,8 @@ impl Interp {
     /// Prepares the programs.
     ///
     /// # Errors
-    /// [`Unsupported::Program`] if there is no program, the hook's context is not modelled (tc),
-    /// or the maps need more addresses than there are.
+    /// [`Unsupported::Program`] if there is no program, or the maps need more addresses than there
+    /// are.
     pub fn new(setup: Setup) -> Result<Interp, Unsupported> {
         let refuse = |rule, message: &str| Unsupported::Program {
             finding: Box::new(Finding::error(rule, Stage::Behaviour, "interp", message)),
@@ -63,12 +64,6 @@ impl Interp {
             return Err(refuse("reference/no-program", "there is no program to run"));
         };
         let hook = entry.hook.clone();
-        if matches!(hook, Hook::Tc { .. }) {
-            return Err(refuse(
-                "reference/hook",
-                "interp has no context for tc programs",
-            ));
-        }
         let regions = MapRegions::new(&setup.maps).ok_or_else(|| {
             refuse(
                 "reference/map-memory",
@@ -128,7 +123,9 @@ impl Runner for InterpRunner {
 
 impl InterpRunner {
     fn run<W: trace::Watch>(&mut self, batch: &mut Batch, watch: &mut W) {
-        for (index, frame) in batch.frames.iter_mut().enumerate() {
+        batch.arrive(&self.shared.hook, &self.shared.environment);
+        for index in 0..batch.frames.len() {
+            let frame = &mut batch.frames[index];
             let area = batch.memory.get_mut(frame.area.clone()).unwrap_or_default();
             let mut packet = Packet {
                 shared: &self.shared,
@@ -138,7 +135,7 @@ impl InterpRunner {
                 end: frame.end.min(area.len() as u32),
                 meta: frame.meta,
                 data: frame.data,
-                area,
+                area: FrameArea::Lent(area),
                 number: frame.number,
                 arrival_ns: frame.arrival_ns,
                 port: frame.port,
@@ -146,12 +143,15 @@ impl InterpRunner {
                 randoms: 0,
                 redirect: None,
                 events: &mut batch.events,
+                emitted: &mut batch.emitted,
+                skb: batch.skbs.get_mut(index),
             };
             let end = exec::run(&mut packet, watch);
             frame.meta = packet.meta;
             frame.data = packet.data;
             frame.end = packet.end;
             frame.redirect = packet.redirect;
+            let own = packet.area.into_own();
             frame.cost = Cost {
                 instructions: end.instructions,
                 ..Cost::default()
@@ -179,6 +179,9 @@ impl InterpRunner {
                     };
                     batch.traps.push((index, trap));
                 }
+            }
+            if let Some(own) = own {
+                batch.take_back(index, &own);
             }
         }
     }

@@ -22,6 +22,8 @@ pub(super) const STACK: u32 = 3;
 const HANDLE: u32 = 4;
 /// Functions: the offset is the index of their first cell. Nothing can be accessed.
 const FUNCTION: u32 = 5;
+/// The socket that a tc packet belongs to. It can be read.
+pub(super) const SOCK: u32 = 6;
 /// First region of map values.
 const FIRST_VALUE: u32 = 1 << CHUNK_BITS;
 /// Regions are given to maps in chunks of so many bits.

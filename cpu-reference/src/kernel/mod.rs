@@ -19,6 +19,7 @@ mod maps;
 mod netlink;
 mod network;
 mod reads;
+mod skb;
 mod sys;
 mod untold;
 mod worker;
@@ -35,6 +36,7 @@ use bpf::run::Batch;
 use bpf::{Finding, Hook, Stage};
 
 pub use judge::{Judgement, Prepared, judge, log_from_the_start};
+pub use skb::TOLD_BY_TEST_RUN;
 
 use crate::{Reference, Runner, Setup, Unsupported, Untold};
 
@@ -117,15 +119,15 @@ impl Kernel {
     ///
     /// # Errors
     /// [`Unsupported::Program`] if the kernel's verifier rejects a program (its log is the
-    /// finding's `why`) or the hook is not XDP, or that of a devmap's or cpumap's slot; [`Unsupported::Environment`] if bpf(2) cannot be
-    /// used here.
+    /// finding's `why`), there is no program, or it has no hook or that of a devmap's or cpumap's
+    /// slot; [`Unsupported::Environment`] if bpf(2) cannot be used here.
     pub fn new(setup: Setup) -> Result<Kernel, Unsupported> {
         // The kernel runs the programs of devmap and cpumap slots only behind a redirect.
         let entry = setup.programs.first();
         let slot = entry
             .filter(|p| matches!(p.hook, Hook::Xdp { attach, .. } if attach != XdpAttach::Device));
-        let not_xdp = (setup.programs.iter()).find(|p| !matches!(p.hook, Hook::Xdp { .. }));
-        if let Some(other) = not_xdp.or(slot) {
+        let raw = (setup.programs.iter()).find(|p| matches!(p.hook, Hook::Raw { .. }));
+        if let Some(other) = raw.or(slot) {
             let of = match other.hook {
                 Hook::Xdp { .. } => "that a slot of a devmap or cpumap holds".into(),
                 _ => format!("of hook {}", other.hook),

@@ -1,5 +1,6 @@
 //! What a test run cannot tell of the programs at hand, and why.
 
+use bpf::Hook;
 use bpf::map::MapType;
 use isa::ebpf::{CallTarget, Insn};
 
@@ -13,10 +14,15 @@ const RX_QUEUE_INDEX: i16 = 16;
 /// Helpers whose answer depends on the interface that a frame came in by: `bpf_check_mtu`, the
 /// lookups of sockets, `bpf_fib_lookup`'s namespace apart.
 const OF_INTERFACE: [u32; 4] = [84, 85, 99, 163];
-/// `bpf_redirect` and `bpf_redirect_map`.
-const REDIRECTS: [u32; 2] = [23, 51];
+/// `bpf_redirect`, `bpf_redirect_map`, `bpf_redirect_neigh` and `bpf_redirect_peer`.
+const REDIRECTS: [u32; 4] = [23, 51, 152, 155];
 /// `bpf_trace_printk` and `bpf_trace_vprintk`.
 const PRINTS: [u32; 2] = [6, 177];
+
+/// `bpf_clone_redirect`.
+const CLONE_REDIRECT: u32 = 13;
+/// Helpers whose answer the kernel makes up: `bpf_get_hash_recalc`, `bpf_get_socket_cookie`.
+const SEEDED_HASH: [u32; 2] = [34, 46];
 
 /// Whether a program of the setup calls one of these helpers.
 fn calls(setup: &Setup, ids: &[u32]) -> bool {
@@ -79,6 +85,28 @@ pub(super) fn all(setup: &Setup) -> Vec<Untold> {
         say(
             "rx_queue_index",
             "port 1 is the loopback interface, which has one receive queue: programs that also look at the port see queue 0",
+        );
+    }
+    if setup
+        .programs
+        .iter()
+        .any(|p| matches!(p.hook, Hook::Tc { .. }))
+    {
+        say(
+            "context",
+            "of a tc packet's context a test run gives mark, priority, cb, tstamp, wire_len, gso_segs, gso_size and hwtstamp",
+        );
+    }
+    if calls(setup, &[CLONE_REDIRECT]) {
+        say(
+            "emitted",
+            "a test run does not give the copies that a program sends",
+        );
+    }
+    if calls(setup, &SEEDED_HASH) {
+        say(
+            "hash",
+            "the kernel hashes flows with a key of its own: values that follow from one differ",
         );
     }
     let evicts = |kind| matches!(kind, MapType::LruHash | MapType::LruPercpuHash);

@@ -2,16 +2,19 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
-use bpf::Program;
 use bpf::map::MapSet;
-use bpf::run::{Batch, Event, Frame, Trap, TrapCause};
+use bpf::run::{Batch, Environment, Event, Frame, Trap, TrapCause};
+use bpf::skb::SK_BUFF_BYTES;
+use bpf::{Hook, Program};
 
 use super::KernelError;
 use super::given;
 use super::load::{self, Loadable};
 use super::maps::KernelMaps;
 use super::network;
+use super::skb;
 use super::sys::{self, Attr, Command};
 use super::untold;
 use crate::Setup;
@@ -31,11 +34,11 @@ pub(super) struct Worker {
     _others: Vec<OwnedFd>,
     kernel: KernelMaps,
     maps: MapSet,
-    /// The seed of random numbers.
-    seed: u64,
     /// Whether frames come in by an interface that programs cannot name, so that there are
     /// receive queues.
     unnamed: bool,
+    hook: Hook,
+    environment: Arc<Environment>,
     /// The CPU the thread is bound to.
     cpu: Option<u32>,
     out: Vec<u8>,
@@ -67,8 +70,9 @@ impl Worker {
             _others: programs.collect(),
             kernel,
             maps: setup.maps.clone(),
-            seed: setup.environment.seed,
             unnamed,
+            hook: setup.programs[0].hook.clone(),
+            environment: Arc::clone(&setup.environment),
             cpu: None,
             out: vec![0; MAX_FRAME],
         })
@@ -86,6 +90,7 @@ impl Worker {
 
     /// Runs all frames.
     pub(super) fn process(&mut self, batch: &mut Batch) {
+        batch.arrive(&self.hook, &self.environment);
         for index in 0..batch.frames.len() {
             let errno = match self.run(batch, index) {
                 Ok(()) => continue,
@@ -113,20 +118,26 @@ impl Worker {
         let start = frame.area.start;
         let input = &batch.memory[start + frame.meta as usize..start + frame.end as usize];
         let meta_len = frame.data - frame.meta;
-        let mut context = [0; XDP_MD];
-        let (port, queue) = match (self.unnamed, frame.port) {
-            (true, _) => (network::UNNAMED, frame.queue),
-            // The loopback interface has one queue.
-            (false, 1) => (1, 0),
-            (false, port) => (port, frame.queue),
-        };
-        let words = [meta_len, input.len() as u32, 0, port, queue, 0];
-        for (field, word) in context.chunks_exact_mut(4).zip(words) {
-            field.copy_from_slice(&word.to_le_bytes());
+        let mut context = [0; SK_BUFF_BYTES];
+        let mut context_len = SK_BUFF_BYTES;
+        if let Some(skb) = batch.skbs.get(index) {
+            context = skb::context(skb);
+        } else {
+            context_len = XDP_MD;
+            let (port, queue) = match (self.unnamed, frame.port) {
+                (true, _) => (network::UNNAMED, frame.queue),
+                // The loopback interface has one queue.
+                (false, 1) => (1, 0),
+                (false, port) => (port, frame.queue),
+            };
+            let words = [meta_len, input.len() as u32, 0, port, queue, 0];
+            for (field, word) in context.chunks_exact_mut(4).zip(words) {
+                field.copy_from_slice(&word.to_le_bytes());
+            }
         }
         let given = &self.kernel.given;
-        given.set(self.seed, frame.number, frame.arrival_ns);
-        let mut context_out = [0; XDP_MD];
+        given.set(self.environment.seed, frame.number, frame.arrival_ns);
+        let mut context_out = [0; SK_BUFF_BYTES];
         let mut attr = Attr::new()
             .fd(0, &self.entry)
             .u32(8, input.len() as u32)
@@ -134,20 +145,22 @@ impl Worker {
             .input(16, input)
             .output(24, &mut self.out)
             .u32(32, 1)
-            .u32(40, XDP_MD as u32)
-            .u32(44, XDP_MD as u32)
-            .input(48, &context)
-            .output(56, &mut context_out);
+            .u32(40, context_len as u32)
+            .u32(44, context_len as u32)
+            .input(48, &context[..context_len])
+            .output(56, &mut context_out[..context_len]);
         sys::bpf(Command::TestRun, &mut attr)?;
         let len = (attr.get(12) as usize).min(self.out.len());
-        let meta_len = u32::from_le_bytes([
-            context_out[0],
-            context_out[1],
-            context_out[2],
-            context_out[3],
-        ]);
         let number = frame.number;
         batch.frames[index].r0 = u64::from(attr.get(4));
+        let meta_len = if let Some(skb) = batch.skbs.get_mut(index) {
+            skb::take_over(skb, &context_out, len as u32);
+            0
+        } else {
+            // The metadata begins the output.
+            let [a, b, c, d, ..] = context_out;
+            u32::from_le_bytes([a, b, c, d])
+        };
         place(batch, index, &self.out[..len], meta_len);
         for channel in &self.kernel.channels {
             channel.drain(|kind, bytes| {

@@ -431,6 +431,8 @@ fn difference_json(difference: &Difference) -> Value {
         Difference::Frame { nic, reference, .. } | Difference::Meta { nic, reference } => {
             (json!(hex(nic)), json!(hex(reference)))
         }
+        Difference::Context { nic, reference, .. } => (json!(nic), json!(reference)),
+        Difference::Emitted { nic, reference } => (json!(nic), json!(reference)),
         Difference::Events { nic, reference } => {
             let bytes = |events: &[(bpf::run::EventKind, Vec<u8>)]| -> Vec<String> {
                 events.iter().map(|(_, bytes)| hex(bytes)).collect()
@@ -441,6 +443,9 @@ fn difference_json(difference: &Difference) -> Value {
     let mut value = json!({ "field": difference.field(), "nic": nic, "reference": reference });
     if let Difference::Frame { first, .. } = difference {
         value["first_byte"] = json!(first);
+    }
+    if let Difference::Context { name, .. } = difference {
+        value["name"] = json!(name);
     }
     value
 }
@@ -464,6 +469,7 @@ fn difference_text(t: &mut String, difference: &Difference, style: Style) {
     let target = |r: &Option<RedirectTarget>| match r {
         None => "none".to_owned(),
         Some(RedirectTarget::Ifindex { ifindex }) => format!("ifindex {ifindex}"),
+        Some(RedirectTarget::Via { ifindex, via }) => format!("ifindex {ifindex} ({via})"),
         Some(RedirectTarget::Map { map, key }) => format!("map {map} key {key}"),
         Some(RedirectTarget::All { map, .. }) => format!("every port of map {map}"),
     };
@@ -492,6 +498,22 @@ fn difference_text(t: &mut String, difference: &Difference, style: Style) {
             );
             let _ = writeln!(t, "  first differing byte: {first}");
             t.push_str(&hexdump_difference(nic, reference, style));
+        }
+        Difference::Context {
+            name,
+            nic,
+            reference,
+        } => pair(format!("{name} {nic:#x}"), format!("{reference:#x}")),
+        Difference::Emitted { nic, reference } => {
+            pair(
+                format!("{} copies", nic.len()),
+                format!("{} copies", reference.len()),
+            );
+            for (i, side) in [("nic", nic), ("reference", reference)] {
+                for copy in side {
+                    let _ = writeln!(t, "    {i:<10} to {} {}", copy.ifindex, hex(&copy.bytes));
+                }
+            }
         }
         Difference::Events { nic, reference } => {
             pair(

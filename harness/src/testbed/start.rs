@@ -168,6 +168,14 @@ impl Testbed {
                 .flat_map(|p| p.insns.iter())
                 .any(|insn| matches!(insn, Insn::Call(CallTarget::Helper(id)) if ids.contains(id)))
         };
+        if programs.iter().any(|p| matches!(p.hook, Hook::Tc { .. })) {
+            // A packet that grows gets memory of its own.
+            return Room {
+                headroom: LEAST_HEADROOM,
+                tailroom: 0,
+                longest: self.frame_bytes.1,
+            };
+        }
         let packet = self.caps.packet();
         let headroom = packet.headroom.known().map_or(XDP_HEADROOM, |n| n as usize);
         let tailroom = packet.tailroom.known().map_or(usize::MAX, |n| n as usize);

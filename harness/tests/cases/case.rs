@@ -23,8 +23,10 @@ struct Header {
     /// Engines that cannot run the case, and why.
     #[serde(default)]
     without: BTreeMap<Engine, String>,
-    /// `xdp` or `raw`.
+    /// `xdp`, `tc` or `raw`.
     hook: Option<String>,
+    /// Bytes of a tc packet that are linear at entry.
+    linear: Option<u32>,
     /// The packet, in hexadecimal.
     packet: Option<String>,
     /// Several packets, instead of one.
@@ -44,6 +46,8 @@ pub(crate) struct Case {
     pub(crate) engines: Vec<Engine>,
     pub(crate) programs: ProgramSet,
     pub(crate) packets: Vec<Vec<u8>>,
+    /// Bytes of a tc packet that are linear at entry.
+    pub(crate) linear: Option<u32>,
     seeds: MapsJson,
     words: Vec<u64>,
     /// The facts, with their line.
@@ -117,7 +121,10 @@ impl Case {
             Some("raw") => Some(Hook::Raw {
                 memory_bytes: packets[0].len() as u32,
             }),
-            Some(other) => return Err(format!("header: hook `{other}` is neither xdp nor raw")),
+            Some("tc") => Some(Hook::TC),
+            Some(other) => {
+                return Err(format!("header: hook `{other}` is none of xdp, tc and raw"));
+            }
         };
         let words = header
             .words
@@ -149,6 +156,7 @@ impl Case {
             engines,
             programs,
             packets,
+            linear: header.linear,
             seeds: MapsJson {
                 maps: header.maps,
                 ..MapsJson::default()

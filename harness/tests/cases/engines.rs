@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use bpf::map::{Map, MapSet, MapType, Placement};
 use bpf::run::{
-    Arrival, Batch, Environment, Event, EventKind, RedirectTarget, XDP_HEADROOM, XDP_MAX_LINEAR,
+    Arrival, Batch, Emitted, Environment, Event, EventKind, RedirectTarget, XDP_HEADROOM,
+    XDP_MAX_LINEAR,
 };
+use bpf::skb::Skb;
 use bpf::{Hook, Program};
 use cpu_reference::{Interp, Kernel, Rbpf, Reference, Setup, Unsupported};
 use nic_model::{Nic, ProgramId};
@@ -77,6 +79,9 @@ pub(crate) struct SeenFrame {
     pub(crate) bytes: Vec<u8>,
     pub(crate) meta: Vec<u8>,
     pub(crate) redirect: Option<RedirectTarget>,
+    /// What a tc packet has beside its bytes.
+    pub(crate) context: Option<Skb>,
+    pub(crate) emitted: Vec<Emitted>,
     pub(crate) instructions: u64,
 }
 
@@ -95,6 +100,8 @@ impl Seen {
                 bytes: outcome.frame.to_vec(),
                 meta: outcome.meta.to_vec(),
                 redirect: outcome.redirect,
+                context: outcome.context.cloned(),
+                emitted: outcome.emitted.to_vec(),
                 instructions: outcome.cost.instructions,
             }
         };
@@ -286,10 +293,11 @@ fn verified(case: &Case) -> Result<Vec<Verified>, Ran> {
     case.programs.programs.iter().map(verify).collect()
 }
 
-fn environment() -> Arc<Environment> {
+fn environment(case: &Case) -> Arc<Environment> {
     Arc::new(Environment {
         seed: 1,
         ports: vec![1],
+        linear: case.linear,
         ..Environment::default()
     })
 }
@@ -326,7 +334,7 @@ fn on_reference(
             .map(Arc::new)
             .collect(),
         maps,
-        environment: environment(),
+        environment: environment(case),
     };
     let reference = match make(setup) {
         Ok(reference) => reference,
@@ -370,7 +378,7 @@ fn on_nic(case: &Case, profile: &str, backend: &str) -> Result<Ran, String> {
         Ok(programs) => programs,
         Err(rejected) => return Ok(rejected),
     };
-    let mut nic = Nic::new(Arc::clone(&caps), environment(), 1);
+    let mut nic = Nic::new(Arc::clone(&caps), environment(case), 1);
     let maps = nic
         .create_maps(&case.programs.maps)
         .map_err(|e| e.to_string())?;

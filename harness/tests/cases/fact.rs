@@ -1,7 +1,9 @@
 //! One expected fact: how it is written, and whether it holds.
 
+use bpf::Hook;
 use bpf::map::{Map, json};
 use bpf::run::{EventKind, RedirectTarget};
+use cpu_reference::TOLD_BY_TEST_RUN;
 use serde_json::Value;
 
 use crate::engines::{Engine, Seen};
@@ -32,6 +34,14 @@ pub(crate) enum Fact {
     Entries { map: String, count: usize },
     /// `redirect = none`, `= ifindex N` or `= map NAME N` of the last packet.
     Redirect { target: Target },
+    /// `context NAME = N`, `context cb[I] = N`: a number of the last tc packet's context.
+    Context {
+        name: String,
+        index: usize,
+        value: u64,
+    },
+    /// `emitted N = "hex"`: the only copy of the last packet that was sent, to port N.
+    Emitted { ifindex: u32, bytes: Vec<u8> },
     /// `event NAME = "hex"`: the next event, of that map, or `trace`.
     Event { from: String, bytes: Vec<u8> },
     /// `instructions = N`: executed for the last packet, on engines that count.
@@ -43,6 +53,8 @@ pub(crate) enum Fact {
 pub(crate) enum Target {
     None,
     Ifindex(u32),
+    /// `ingress`, `peer` or `neighbour`.
+    Via(&'static str, u32),
     Map(String, u64),
     All(String),
 }
@@ -160,6 +172,15 @@ impl Fact {
                 from: from.to_owned(),
                 bytes: quoted(right)?,
             },
+            (Some("context"), Some(name)) => Fact::Context {
+                name: name.to_owned(),
+                index: place()?.unwrap_or(0),
+                value: number(right)?,
+            },
+            (Some("emitted"), Some(port)) => Fact::Emitted {
+                ifindex: number(port)? as u32,
+                bytes: quoted(right)?,
+            },
             (Some("redirect"), None) => Fact::Redirect {
                 target: Target::read(right)?,
             },
@@ -235,8 +256,31 @@ impl Fact {
                     &count.to_string(),
                 )
             }
+            Fact::Context { name, index, value } => {
+                let field = bpf::context::fields(&Hook::TC).iter();
+                let Some(field) = field.clone().find(|f| f.name == name) else {
+                    return Some(format!("there is no field `{name}`"));
+                };
+                let offset = usize::from(field.offset) + 4 * index;
+                if engine == Engine::Kernel && !TOLD_BY_TEST_RUN.contains(&(offset / 4)) {
+                    return None;
+                }
+                let size = if field.size == 8 { 8 } else { 4 };
+                let context = seen.frames[last].context.as_ref()?;
+                let found = context.load(offset, size)?;
+                differs(name, &format!("{found:#x}"), &format!("{value:#x}"))
+            }
             // The kernel tells a test run nothing of it.
-            Fact::Redirect { .. } if engine == Engine::Kernel => None,
+            Fact::Redirect { .. } | Fact::Emitted { .. } if engine == Engine::Kernel => None,
+            Fact::Emitted { ifindex, bytes } => {
+                let found: Vec<String> = seen.frames[last]
+                    .emitted
+                    .iter()
+                    .map(|copy| format!("{} {}", copy.ifindex, to_hex(&copy.bytes)))
+                    .collect();
+                let expected = format!("{ifindex} {}", to_hex(bytes));
+                differs("emitted", &found.join(", "), &expected)
+            }
             Fact::Redirect { target } => {
                 let found = Target::of(seen.frames[last].redirect, seen);
                 differs("redirect", &format!("{found:?}"), &format!("{target:?}"))
@@ -283,6 +327,9 @@ impl Target {
         Ok(match words.as_slice() {
             ["none"] => Target::None,
             ["ifindex", n] => Target::Ifindex(number(n)? as u32),
+            ["ingress", n] => Target::Via("ingress", number(n)? as u32),
+            ["peer", n] => Target::Via("peer", number(n)? as u32),
+            ["neighbour", n] => Target::Via("neighbour", number(n)? as u32),
             ["map", name, key] => Target::Map((*name).to_owned(), number(key)?),
             ["all", name] => Target::All((*name).to_owned()),
             _ => return Err(format!("redirect to `{text}`")),
@@ -298,6 +345,7 @@ impl Target {
         match target {
             None => Target::None,
             Some(RedirectTarget::Ifindex { ifindex }) => Target::Ifindex(ifindex),
+            Some(RedirectTarget::Via { ifindex, via }) => Target::Via(via.name(), ifindex),
             Some(RedirectTarget::Map { map, key }) => Target::Map(name(map), key),
             Some(RedirectTarget::All { map, .. }) => Target::All(name(map)),
         }

@@ -4,9 +4,9 @@
 //! * **Entry.** The image's entry is a System V function `fn(rdi: *mut RunState) -> rax`. It
 //!   preserves rbx, rbp, rsp and r12 to r15. rax is r0 at the program's exit.
 //! * **Context.** What a program of a packet hook sees as its context is the [`RunState`]
-//!   itself: a load of a context field is a load of the member that [`context_member`] names.
-//!   The pointers in it are re-read by every such load, so a helper that moves the packet only
-//!   has to change them. A `Raw` program gets r1 = [`RunState::data`], r2 =
+//!   itself: a load of a context field is a load of the member that [`context_member`] (XDP) or
+//!   [`skb_member`] (tc) names. The pointers in it are re-read by every such load, so a helper
+//!   that moves the packet only has to change them. A `Raw` program gets r1 = [`RunState::data`], r2 =
 //!   [`RunState::raw_len`].
 //! * **Stack.** eBPF stack frames lie on the machine stack, 512 bytes for each function that
 //!   uses r10. The engine calls with at least [`STACK_BYTES`] free.
@@ -62,13 +62,35 @@ pub struct RunState {
     /// pc of the latest helper call.
     pub pc: u32,
     /// 0, or not 0 once a helper has stopped the program: the code then leaves all its functions
-    /// at once, with r0 = 0.
+    /// at once, with r0 = 0. [`LOAD_OUTSIDE`] leaves only the function that loaded.
     pub trap: u32,
     /// Not used.
     pub reserved: u32,
     /// The engine's own.
     pub host: u64,
+    /// Address of [`RunState::sock`].
+    pub sk: u64,
+    /// The numbers of `struct __sk_buff` at their own places, for tc programs; the code reads and
+    /// writes those that are no pointers.
+    pub skb: SkbWords,
+    /// `struct bpf_sock` of the packet's socket, for tc programs to read.
+    pub sock: [u32; 20],
 }
+
+/// The numbers of `struct __sk_buff`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct SkbWords(pub [u32; 48]);
+
+impl Default for SkbWords {
+    fn default() -> SkbWords {
+        SkbWords([0; 48])
+    }
+}
+
+/// [`RunState::trap`] after a legacy load outside the packet: the function that loaded returns
+/// 0, and `trap` is made 0 again.
+pub const LOAD_OUTSIDE: u32 = 2;
 
 /// Most tail calls in one run (`MAX_TAIL_CALL_CNT` in linux/bpf.h).
 pub const TAIL_CALL_LIMIT: u32 = 33;
@@ -92,8 +114,17 @@ pub const RUNTIME_TAIL_CALL: u32 = 1;
 /// [`crate::Symbol::MapValues`] names.
 pub const CPU_STRIDE32: u8 = 1;
 
+/// [`crate::Symbol::Runtime`] number of the legacy load from the packet: a System V function with
+/// the signed offset in rdi (its lower 32 bits), the size in bytes in esi and the run state in
+/// r9. rax is the number, from network order; outside the packet [`RunState::trap`] is
+/// [`LOAD_OUTSIDE`].
+pub const RUNTIME_LOAD_PACKET: u32 = 2;
+
 /// Names of the [`crate::Symbol::Runtime`] entries, for listings.
-pub const RUNTIME_NAMES: [(u32, &str); 1] = [(RUNTIME_TAIL_CALL, "tail_call")];
+pub const RUNTIME_NAMES: [(u32, &str); 2] = [
+    (RUNTIME_TAIL_CALL, "tail_call"),
+    (RUNTIME_LOAD_PACKET, "load_packet"),
+];
 
 /// A member of [`RunState`] that stands for a context field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +146,30 @@ pub const fn context_member(offset: i64) -> Option<Member> {
         12 => (offset_of!(RunState, ingress_ifindex), 4, "ingress_ifindex"),
         16 => (offset_of!(RunState, rx_queue_index), 4, "rx_queue_index"),
         20 => (offset_of!(RunState, egress_ifindex), 4, "egress_ifindex"),
+        _ => return None,
+    };
+    Some(Member {
+        offset: offset as i32,
+        size,
+        name,
+    })
+}
+
+/// The member that holds the byte at `offset` of `struct __sk_buff`: of a pointer the whole of
+/// it, else `size` is the member's bytes from there on.
+pub const fn skb_member(offset: i64) -> Option<Member> {
+    /// Bytes of the structure.
+    const BYTES: i64 = size_of::<SkbWords>() as i64;
+    let (offset, size, name) = match offset {
+        76 => (offset_of!(RunState, data), 8, "data"),
+        80 => (offset_of!(RunState, data_end), 8, "data_end"),
+        140 => (offset_of!(RunState, data_meta), 8, "data_meta"),
+        168 => (offset_of!(RunState, sk), 8, "sk"),
+        0..BYTES => (
+            offset_of!(RunState, skb) + offset as usize,
+            8 - (offset % 8) as u8,
+            "skb",
+        ),
         _ => return None,
     };
     Some(Member {

@@ -53,6 +53,10 @@ impl Plan {
                 calls_out |= form.leaves_code();
                 state |= form.needs_state();
             }
+            if matches!(program.insns[pc], Insn::LoadPacket { .. }) {
+                calls_out = true;
+                state = true;
+            }
         }
         let registers = if calls_out {
             abi::WITH_CALLS
@@ -86,7 +90,7 @@ impl Plan {
                         Insn::Call(CallTarget::Helper(id)) => {
                             call::form(program, known, pc, *id).leaves_code()
                         }
-                        Insn::Call(_) => true,
+                        Insn::Call(_) | Insn::LoadPacket { .. } => true,
                         _ => false,
                     };
                 }

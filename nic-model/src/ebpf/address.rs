@@ -11,6 +11,8 @@ pub const CTX: u32 = 1;
 pub const PACKET: u32 = 2;
 /// Region of the stack: frame `n` ends at offset `(n + 1) * 512`.
 pub const STACK: u32 = 3;
+/// Region of the socket that a tc packet belongs to.
+pub const SOCK: u32 = 4;
 /// Region of map 0; map `n` is `MAPS + n`.
 pub const MAPS: u32 = 0x100;
 /// Handle of map 0 (no memory lies there); map `n` is `HANDLES + n`.

@@ -12,6 +12,7 @@ use super::machine::{FRAME_BYTES, Run};
 use super::trace::Watch;
 use super::{FUEL, Loaded, MAX_FRAMES};
 use crate::ProgramId;
+use crate::legacy::legacy_load;
 
 /// Id of `bpf_tail_call`.
 const TAIL_CALL: u32 = 12;
@@ -30,7 +31,7 @@ struct Caller<'a> {
 /// A trap and the slot where it happened.
 type At = (usize, TrapCause);
 
-impl Run<'_> {
+impl<'a> Run<'a> {
     /// Runs from the entry to the end, and gives r0.
     pub(super) fn execute<W: Watch>(&mut self, watch: &mut W) -> Result<u64, At> {
         let mut callers = [Caller {
@@ -192,9 +193,14 @@ impl Run<'_> {
                     self.atomic(op, size, base, offset, src).map_err(trap)?;
                 }
                 Insn::LoadPacket { size, base, offset } => {
-                    match self.load_packet(size, base, offset) {
-                        Some(value) => self.registers[0] = value,
-                        None => return Ok(0),
+                    let loaded = self.load_packet(size, base, offset);
+                    self.registers[0] = loaded.unwrap_or(0);
+                    if loaded.is_none() {
+                        // The function that loads returns 0.
+                        match self.leave(&callers, &mut depth) {
+                            Some(caller) => next = caller,
+                            None => return Ok(0),
+                        }
                     }
                 }
                 Insn::Jump { offset, .. } => next = jump(pc, offset),
@@ -251,20 +257,23 @@ impl Run<'_> {
                 Insn::Call(CallTarget::Kfunc { .. } | CallTarget::Reg(_)) => {
                     return Err(trap(TrapCause::BadInstruction));
                 }
-                Insn::Exit => {
-                    if depth == 0 {
-                        return Ok(self.registers[0]);
-                    }
-                    depth -= 1;
-                    let caller = callers[depth];
-                    self.program = caller.program;
-                    self.registers[6..10].copy_from_slice(&caller.saved);
-                    self.registers[10] = frame_pointer(depth);
-                    next = caller.pc;
-                }
+                Insn::Exit => match self.leave(&callers, &mut depth) {
+                    Some(caller) => next = caller,
+                    None => return Ok(self.registers[0]),
+                },
             }
             pc = next;
         }
+    }
+
+    /// Leaves a function: where its caller goes on, `None` from the entry function.
+    fn leave(&mut self, callers: &[Caller<'a>; MAX_FRAMES], depth: &mut usize) -> Option<usize> {
+        *depth = depth.checked_sub(1)?;
+        let caller = callers[*depth];
+        self.program = caller.program;
+        self.registers[6..10].copy_from_slice(&caller.saved);
+        self.registers[10] = frame_pointer(*depth);
+        Some(caller.pc)
     }
 
     fn get(&self, register: Reg) -> u64 {
@@ -352,25 +361,13 @@ impl Run<'_> {
 
     /// Big-endian load from the packet; `None` outside it.
     fn load_packet(&self, size: MemSize, base: PacketBase, offset: i32) -> Option<u64> {
-        let start = match base {
-            PacketBase::Abs => i64::from(offset),
-            PacketBase::Ind(register) => {
-                i64::from(self.get(register) as u32 as i32) + i64::from(offset)
-            }
+        let offset = match base {
+            PacketBase::Abs => offset,
+            PacketBase::Ind(register) => offset.wrapping_add(self.get(register) as i32),
         };
-        let start = usize::try_from(start)
-            .ok()?
-            .checked_add(self.frame.data as usize)?;
-        let end = start.checked_add(size.bytes() as usize)?;
-        if end > self.frame.end as usize {
-            return None;
-        }
-        let bytes = self.memory.get(start..end)?;
-        Some(
-            bytes
-                .iter()
-                .fold(0, |value, byte| value << 8 | u64::from(*byte)),
-        )
+        let borders = (self.frame.data, self.frame.end);
+        let size = u32::from(size.bytes());
+        legacy_load(&self.memory, borders, self.skb.as_deref(), offset, size)
     }
 
     /// Goes on in another program; `None` falls through.

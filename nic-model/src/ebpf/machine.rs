@@ -1,14 +1,16 @@
 //! The state of one run: registers, stack, packet; and what helpers need of it.
 
 use bpf::Hook;
+use bpf::area::FrameArea;
 use bpf::context::{self, FieldKind};
 use bpf::helper::{Machine, Window};
 use bpf::map::{MapId, MapSet, ValueAt};
 use bpf::run::{
-    Batch, Cost, Environment, Event, EventKind, Frame, RedirectTarget, Trap, TrapCause,
+    Batch, Cost, Emitted, Environment, Event, EventKind, Frame, RedirectTarget, Trap, TrapCause,
 };
+use bpf::skb::Skb;
 
-use super::address::{self, CTX, PACKET, STACK};
+use super::address::{self, CTX, PACKET, SOCK, STACK};
 use super::trace::Watch;
 use super::{Loaded, MAX_FRAMES};
 use crate::ProgramTable;
@@ -23,10 +25,13 @@ pub(super) struct Run<'a> {
     pub(super) programs: Option<&'a ProgramTable>,
     pub(super) registers: [u64; 11],
     pub(super) stack: [u8; FRAME_BYTES * MAX_FRAMES],
-    pub(super) memory: &'a mut [u8],
+    pub(super) memory: FrameArea<'a>,
     pub(super) frame: &'a mut Frame,
+    /// What a tc packet has beside its bytes.
+    pub(super) skb: Option<&'a mut Skb>,
     pub(super) cost: Cost,
     events: &'a mut Vec<Event>,
+    emitted: &'a mut Vec<Emitted>,
     randoms: u32,
     redirect: Option<RedirectTarget>,
 }
@@ -46,15 +51,18 @@ pub(super) fn run_frame<W: Watch>(
         programs,
         registers: [0; 11],
         stack: [0; FRAME_BYTES * MAX_FRAMES],
-        memory,
+        memory: FrameArea::Lent(memory),
         frame,
+        skb: batch.skbs.get_mut(index),
         cost: Cost::default(),
         events: &mut batch.events,
+        emitted: &mut batch.emitted,
         randoms: 0,
         redirect: None,
     };
     let result = run.execute(watch);
     let (cost, redirect) = (run.cost, run.redirect);
+    let own = run.memory.into_own();
     frame.cost = cost;
     frame.redirect = redirect;
     if program.maps.has_rings() {
@@ -84,6 +92,9 @@ pub(super) fn run_frame<W: Watch>(
             ));
         }
     }
+    if let Some(own) = own {
+        batch.take_back(index, &own);
+    }
 }
 
 impl Run<'_> {
@@ -107,27 +118,35 @@ impl Run<'_> {
     fn load_ctx(&self, offset: u32, size: usize) -> Option<u64> {
         let width = u8::try_from(size).ok()?;
         let field = context::load(&self.program.hook, i64::from(offset), width)?;
-        let whole = match field.kind {
-            FieldKind::Data => address::at(PACKET, self.frame.data),
-            FieldKind::DataEnd => address::at(PACKET, self.frame.end),
-            FieldKind::DataMeta => address::at(PACKET, self.frame.meta),
-            FieldKind::Socket => 0,
-            FieldKind::Scalar => {
-                let value = match field.name {
-                    "ingress_ifindex" => self.frame.port,
-                    "rx_queue_index" => self.frame.queue,
-                    _ => 0,
-                };
-                let first = offset - u32::from(field.offset);
-                let shifted = u64::from(value) >> (8 * first);
-                return Some(if size == 4 {
-                    shifted
-                } else {
-                    shifted & ((1 << (8 * size)) - 1)
-                });
+        let linear = self.skb.as_ref().map(|skb| self.frame.data + skb.linear);
+        let number = match field.kind {
+            FieldKind::Data => return Some(address::at(PACKET, self.frame.data)),
+            FieldKind::DataEnd => {
+                return Some(address::at(PACKET, linear.unwrap_or(self.frame.end)));
             }
+            FieldKind::DataMeta => return Some(address::at(PACKET, self.frame.meta)),
+            FieldKind::Socket => return Some(address::at(SOCK, address::BASE)),
+            FieldKind::Scalar => match (&self.skb, field.name) {
+                (Some(skb), _) => return skb.load(offset as usize, size),
+                (None, "ingress_ifindex") => self.frame.port,
+                (None, "rx_queue_index") => self.frame.queue,
+                (None, _) => 0,
+            },
         };
-        Some(whole)
+        let first = offset - u32::from(field.offset);
+        let shifted = u64::from(number) >> (8 * first);
+        let bits = 8 * size as u32;
+        Some(shifted & u64::MAX.unbounded_shr(64 - bits))
+    }
+
+    /// Writing `rx_queue_index` chooses the queue of the host, which is not modelled.
+    fn store_ctx(&mut self, offset: u32, size: usize, value: u64) -> Option<()> {
+        let width = u8::try_from(size).ok()?;
+        context::store(&self.program.hook, i64::from(offset), width, true)?;
+        match &mut self.skb {
+            Some(skb) => skb.store(offset as usize, size, value),
+            None => Some(()),
+        }
     }
 
     /// Loads 1, 2, 4 or 8 bytes, zero-extended; a pointer field of the context gives the whole
@@ -136,6 +155,10 @@ impl Run<'_> {
         let (region, offset) = ((address >> 32) as u32, address as u32);
         let value = match region {
             CTX => self.load_ctx(offset.wrapping_sub(address::BASE), size),
+            SOCK => {
+                let at = offset.wrapping_sub(address::BASE) as usize;
+                self.skb.as_ref().and_then(|skb| skb.load_sock(at, size))
+            }
             PACKET => {
                 self.cost.packet_accesses += 1;
                 self.in_packet(offset, size)
@@ -173,11 +196,8 @@ impl Run<'_> {
         let bytes = value.to_le_bytes();
         match region {
             CTX => {
-                // Writing rx_queue_index chooses the queue of the host; nothing else is writable.
                 let offset = offset.wrapping_sub(address::BASE);
-                context::store(&self.program.hook, i64::from(offset), size as u8, true)
-                    .map(|_| ())
-                    .ok_or(outside)
+                self.store_ctx(offset, size, value).ok_or(outside)
             }
             PACKET => {
                 self.cost.packet_accesses += 1;
@@ -318,11 +338,32 @@ impl Machine for Run<'_> {
 
     fn window(&mut self) -> Window<'_> {
         Window {
-            area: self.memory,
+            area: &mut self.memory,
             meta: &mut self.frame.meta,
             data: &mut self.frame.data,
             end: &mut self.frame.end,
         }
+    }
+
+    fn skb(&mut self) -> Option<(Window<'_>, &mut Skb)> {
+        let window = Window {
+            area: &mut self.memory,
+            meta: &mut self.frame.meta,
+            data: &mut self.frame.data,
+            end: &mut self.frame.end,
+        };
+        self.skb.as_deref_mut().map(|skb| (window, skb))
+    }
+
+    fn make_room(&mut self, head: u32, tail: u32) {
+        let Frame {
+            meta, data, end, ..
+        } = &mut *self.frame;
+        self.memory.make_room([meta, data, end], head, tail);
+    }
+
+    fn send(&mut self, copy: Emitted) {
+        self.emitted.push(copy);
     }
 
     fn cpu(&self) -> u32 {

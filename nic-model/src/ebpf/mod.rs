@@ -120,6 +120,7 @@ impl Linked for Loaded {
 impl Loaded {
     fn run_all<W: trace::Watch>(&self, batch: &mut Batch, watch: &mut W) {
         let programs = self.programs.upgrade();
+        batch.arrive(&self.hook, &self.environment);
         for index in 0..batch.frames.len() {
             machine::run_frame(self, programs.as_deref(), batch, index, watch);
         }

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bpf::helper;
 use bpf::run::TrapCause;
-use isa::x86_64::abi::{Entry, Helper, RunState};
+use isa::x86_64::abi::{Entry, Helper, LOAD_OUTSIDE, RunState};
 
 use super::Program;
 use super::machine::{HostMachine, Run};
@@ -34,13 +34,12 @@ unsafe fn with_machine(
         .unwrap_or(Err(TrapCause::BadHelper { id }));
     match result {
         Ok(r0) => {
-            machine.leave(state);
+            machine.leave(0);
             r0
         }
         Err(cause) => {
             machine.run.trap = Some(cause);
-            machine.leave(state);
-            state.trap = 1;
+            machine.leave(1);
             0
         }
     }
@@ -116,6 +115,30 @@ fn address_of(programs: Option<&crate::ProgramTable>, id: u32) -> u64 {
         .and_then(|table| table.get(ProgramId(id)))
         .and_then(|linked| linked.as_any().downcast_ref::<Program>())
         .map_or(0, |program| program.pages.address(program.entry) as u64)
+}
+
+/// The legacy load.
+unsafe extern "sysv64" fn load_packet(
+    offset: u64,
+    size: u64,
+    _r3: u64,
+    _r4: u64,
+    _r5: u64,
+    state: *mut RunState,
+) -> u64 {
+    // SAFETY: native code hands on the state that it was given.
+    let state = unsafe { &mut *state };
+    // SAFETY: the run loop set `host` to its `Run` and holds no reference to it meanwhile.
+    let run = unsafe { &mut *(state.host as *mut Run<'_>) };
+    let machine = HostMachine::new(run, state);
+    let loaded = machine.load_packet(offset as i32, size as u32);
+    machine.leave(if loaded.is_some() { 0 } else { LOAD_OUTSIDE });
+    loaded.unwrap_or(0)
+}
+
+/// Address of the legacy load's entry.
+pub(super) fn load_packet_address() -> u64 {
+    load_packet as *const () as u64
 }
 
 /// Address of the tail call's entry.

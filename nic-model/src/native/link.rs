@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bpf::map::{Map, MapId, MapSet};
-use isa::x86_64::abi::{CPU_STRIDE32, RUNTIME_TAIL_CALL};
+use isa::x86_64::abi::{CPU_STRIDE32, RUNTIME_LOAD_PACKET, RUNTIME_TAIL_CALL};
 use isa::{Image, RelocationKind, Symbol};
 
 use super::entries;
@@ -105,6 +105,7 @@ fn value(
             Ok(map.memory().address() + offset as u64)
         }
         Symbol::Runtime(RUNTIME_TAIL_CALL) => Ok(entries::tail_call_address()),
+        Symbol::Runtime(RUNTIME_LOAD_PACKET) => Ok(entries::load_packet_address()),
         Symbol::Runtime(_) => Err("the engine has no such entry"),
     }
 }

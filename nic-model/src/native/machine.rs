@@ -2,14 +2,17 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
+use bpf::area::grown;
 use bpf::helper::{Machine, Window, random};
 use bpf::map::{MapId, MapSet, ValueAt};
-use bpf::run::{Environment, Event, EventKind, RedirectTarget, TrapCause};
+use bpf::run::{Emitted, Environment, Event, EventKind, RedirectTarget, TrapCause};
+use bpf::skb::{Skb, Word};
 use isa::x86_64::abi::RunState;
 
 use super::Program;
 use super::link::MapEntry;
 use crate::ProgramTable;
+use crate::legacy::legacy_load;
 
 /// One packet's run, as the engine knows it. [`RunState::host`] points to it.
 #[derive(Debug)]
@@ -24,6 +27,12 @@ pub(super) struct Run<'a> {
     pub(super) area: *mut u8,
     /// Its length in bytes.
     pub(super) area_len: usize,
+    /// The area, where the packet grew out of that in the batch.
+    pub(super) own: Vec<u8>,
+    /// Where copies that are sent go.
+    pub(super) emitted: &'a mut Vec<Emitted>,
+    /// What a tc packet has beside its bytes. While code runs, the run state has its words.
+    pub(super) skb: Option<Skb>,
     /// Number of the packet.
     pub(super) packet: u64,
     /// Its arrival.
@@ -43,35 +52,59 @@ pub(super) struct Run<'a> {
 /// A [`Machine`] for the time of one helper call.
 pub(super) struct HostMachine<'r, 'a> {
     pub(super) run: &'r mut Run<'a>,
-    cpu: u32,
-    port: u32,
+    state: &'r mut RunState,
+    /// Whether the packet's words lie in its [`Skb`], not in the run state.
+    words_here: bool,
     meta: u32,
     data: u32,
     end: u32,
 }
 
 impl<'r, 'a> HostMachine<'r, 'a> {
-    pub(super) fn new(run: &'r mut Run<'a>, state: &RunState) -> HostMachine<'r, 'a> {
+    pub(super) fn new(run: &'r mut Run<'a>, state: &'r mut RunState) -> HostMachine<'r, 'a> {
         let area = run.area as u64;
+        let data = (state.data - area) as u32;
+        let len = run.skb.as_ref().map(|_| state.skb.0[Word::Len as usize]);
         HostMachine {
-            cpu: state.cpu,
-            port: state.ingress_ifindex,
             meta: (state.data_meta - area) as u32,
-            data: (state.data - area) as u32,
-            end: (state.data_end - area) as u32,
+            data,
+            end: len.map_or((state.data_end - area) as u32, |len| data + len),
             run,
+            state,
+            words_here: false,
         }
     }
 
-    /// Hands the packet's borders back.
-    pub(super) fn leave(self, state: &mut RunState) {
+    /// Hands the packet's borders back, and `trap`.
+    pub(super) fn leave(self, trap: u32) {
         let area = self.run.area as u64;
-        let (low, high) = self.run.reach;
-        self.run.reach = (low.min(self.meta), high.max(self.end));
+        if self.run.own.is_empty() {
+            let (low, high) = self.run.reach;
+            self.run.reach = (low.min(self.meta), high.max(self.end));
+        }
         self.run.borders = [self.meta, self.data, self.end];
+        let state = self.state;
         state.data_meta = area + u64::from(self.meta);
         state.data = area + u64::from(self.data);
-        state.data_end = area + u64::from(self.end);
+        state.data_end = match &self.run.skb {
+            None => area + u64::from(self.end),
+            Some(skb) => {
+                if self.words_here {
+                    state.skb.0 = skb.words;
+                }
+                state.data + u64::from(skb.linear)
+            }
+        };
+        state.trap = trap;
+    }
+
+    /// A legacy load of `size` bytes at a signed offset: of the packet, or below 0 from its
+    /// network or link header.
+    pub(super) fn load_packet(&self, offset: i32, size: u32) -> Option<u64> {
+        // SAFETY: as in `window`.
+        let area = unsafe { std::slice::from_raw_parts(self.run.area, self.run.area_len) };
+        let borders = (self.data, self.end);
+        legacy_load(area, borders, self.run.skb.as_ref(), offset, size)
     }
 }
 
@@ -193,12 +226,58 @@ impl Machine for HostMachine<'_, '_> {
         }
     }
 
+    fn skb(&mut self) -> Option<(Window<'_>, &mut Skb)> {
+        let HostMachine {
+            run,
+            state,
+            words_here,
+            meta,
+            data,
+            end,
+        } = self;
+        let skb = run.skb.as_mut()?;
+        if !*words_here {
+            skb.words = state.skb.0;
+            *words_here = true;
+        }
+        // SAFETY: as in `window`.
+        let area = unsafe { std::slice::from_raw_parts_mut(run.area, run.area_len) };
+        Some((
+            Window {
+                area,
+                meta,
+                data,
+                end,
+            },
+            skb,
+        ))
+    }
+
+    fn make_room(&mut self, head: u32, tail: u32) {
+        let len = self.run.area_len as u32;
+        if self.meta >= head && len.saturating_sub(self.end) >= tail {
+            return;
+        }
+        let borders = (self.meta, self.end);
+        let (own, by) = grown(self.window().area, borders, head, tail);
+        self.run.own = own;
+        self.run.area = self.run.own.as_mut_ptr();
+        self.run.area_len = self.run.own.len();
+        for border in [&mut self.meta, &mut self.data, &mut self.end] {
+            *border = border.wrapping_add(by);
+        }
+    }
+
+    fn send(&mut self, copy: Emitted) {
+        self.run.emitted.push(copy);
+    }
+
     fn cpu(&self) -> u32 {
-        self.cpu
+        self.state.cpu
     }
 
     fn port(&self) -> u32 {
-        self.port
+        self.state.ingress_ifindex
     }
 
     fn packet(&self) -> u64 {

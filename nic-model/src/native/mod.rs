@@ -30,6 +30,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use bpf::Hook;
 use bpf::map::{MapId, MapSet};
 use bpf::run::{Batch, Environment};
 use bpf::trace::Observer;
@@ -61,6 +62,7 @@ struct Program {
     /// What map handles point to: one entry a map of the NIC, by id.
     maps: Box<[MapEntry]>,
     map_set: MapSet,
+    hook: Hook,
     environment: Arc<Environment>,
     /// Targets of tail calls. Weak, since the table holds this program.
     programs: Weak<ProgramTable>,
@@ -87,7 +89,7 @@ impl Program {
         id: ProgramId,
         ids: &[MapId],
         map_set: &MapSet,
-        environment: &Arc<Environment>,
+        (hook, environment): (&Hook, &Arc<Environment>),
         programs: Weak<ProgramTable>,
     ) -> Result<Program, LoadError> {
         let maps = link::entries(map_set);
@@ -107,6 +109,7 @@ impl Program {
             source_map: image.source_map.clone(),
             maps,
             map_set: map_set.clone(),
+            hook: hook.clone(),
             environment: Arc::clone(environment),
             programs,
         })
@@ -157,7 +160,8 @@ impl Engine for Native {
         }
         fault::install();
         let programs = Arc::downgrade(resolver.programs);
-        let (set, environment) = (resolver.map_set, resolver.environment);
+        let set = resolver.map_set;
+        let environment = (resolver.hook, resolver.environment);
         let (id, ids) = (resolver.id, resolver.maps);
         let program = Program::new(image.image(), id, ids, set, environment, programs)?;
         Ok(Arc::new(program))

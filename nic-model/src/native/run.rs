@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bpf::fault::Area;
-use bpf::run::{Batch, Cost, Event, EventKind, Frame, Trap, TrapCause};
+use bpf::run::{Batch, Cost, Emitted, Event, EventKind, Frame, Trap, TrapCause};
+use bpf::skb::{Skb, Word};
 use isa::x86_64::abi::{Entry, RunState, TAIL_CALL_LIMIT};
 
 use super::Program;
@@ -37,7 +38,7 @@ impl<'a> Packets<'a> {
     pub(super) fn new(
         program: &'a Program,
         programs: Option<&'a ProgramTable>,
-        events: &'a mut Vec<Event>,
+        (events, emitted): (&'a mut Vec<Event>, &'a mut Vec<Emitted>),
     ) -> Packets<'a> {
         Packets {
             has_rings: program.map_set.has_rings(),
@@ -47,6 +48,9 @@ impl<'a> Packets<'a> {
                 events,
                 area: std::ptr::null_mut(),
                 area_len: 0,
+                own: Vec::new(),
+                emitted,
+                skb: None,
                 packet: 0,
                 now_ns: 0,
                 randoms: 0,
@@ -58,10 +62,19 @@ impl<'a> Packets<'a> {
         }
     }
 
-    /// Fills `state` for a frame whose area lies at `area`.
+    /// Fills `state` for a frame whose area lies at `area`; `skb` is what a tc packet has beside
+    /// its bytes, and afterwards in [`Run::skb`]. A packet that grew lies in [`Run::own`].
     #[inline]
-    pub(super) fn before(&mut self, state: &mut RunState, frame: &Frame, area: *mut u8) {
+    pub(super) fn before(
+        &mut self,
+        state: &mut RunState,
+        frame: &Frame,
+        area: *mut u8,
+        skb: Option<Skb>,
+    ) {
         let run = &mut self.run;
+        run.skb = skb;
+        run.own.clear();
         run.area = area;
         run.area_len = frame.area.len();
         run.packet = frame.number;
@@ -79,6 +92,12 @@ impl<'a> Packets<'a> {
         state.rx_queue_index = frame.queue;
         state.cpu = frame.queue;
         state.tail_calls_left = TAIL_CALL_LIMIT;
+        if let Some(skb) = &run.skb {
+            state.sk = (&raw const state.sock) as u64;
+            state.skb.0 = skb.words;
+            state.sock = skb.sock;
+            state.data_end = state.data + u64::from(skb.linear);
+        }
         state.host = (&raw mut self.run) as u64;
     }
 
@@ -95,6 +114,10 @@ impl<'a> Packets<'a> {
         frame.meta = (state.data_meta - base) as u32;
         frame.data = (state.data - base) as u32;
         frame.end = (state.data_end - base) as u32;
+        if let Some(skb) = &mut run.skb {
+            skb.words = state.skb.0;
+            frame.end = frame.data + skb[Word::Len];
+        }
         frame.redirect = run.redirect;
         if self.has_rings {
             // The host reads what each packet left in the ring buffers.
@@ -132,6 +155,10 @@ struct Walk<'a> {
     memory: *mut u8,
     length: usize,
     frames: &'a mut [Frame],
+    /// One for each frame of a tc program, else none.
+    skbs: &'a mut [Skb],
+    /// Memory of packets that grew, by frame.
+    grown: Vec<(usize, Vec<u8>)>,
     traps: &'a mut Vec<(usize, Trap)>,
     /// The frame that is run. Atomic since a fault leaves the loop at any place.
     next: AtomicUsize,
@@ -154,12 +181,22 @@ impl Walk<'_> {
                 continue;
             }
             let area = self.memory.wrapping_add(frame.area.start);
-            self.packets.before(&mut self.state, frame, area);
+            let skb = self.skbs.get(index).cloned();
+            self.packets.before(&mut self.state, frame, area, skb);
             // SAFETY: the image is trusted to keep to the contract of its `abi`; the state is
             // filled, and `run` and the batch's memory are not used until the code returns.
             let r0 = unsafe { (self.entry)(&raw mut self.state) };
             if let Some(trap) = self.packets.after(&mut self.state, frame, r0) {
                 self.traps.push((index, trap));
+            }
+            if let (Some(skb), Some(place)) =
+                (self.packets.run.skb.take(), self.skbs.get_mut(index))
+            {
+                *place = skb;
+                if !self.packets.run.own.is_empty() {
+                    let own = std::mem::take(&mut self.packets.run.own);
+                    self.grown.push((index, own));
+                }
             }
         }
     }
@@ -258,18 +295,25 @@ fn owner<'a>(
 /// Runs the program on every frame, in order, in place.
 pub(super) fn run(program: &Program, batch: &mut Batch) {
     let programs = program.programs.upgrade();
+    batch.arrive(&program.hook, &program.environment);
+    let lists = (&mut batch.events, &mut batch.emitted);
     let mut walk = Walk {
-        packets: Packets::new(program, programs.as_deref(), &mut batch.events),
+        packets: Packets::new(program, programs.as_deref(), lists),
         state: RunState::default(),
         entry: program.entry_point(),
         length: batch.memory.len(),
         memory: batch.memory.as_mut_ptr(),
         frames: &mut batch.frames,
+        skbs: &mut batch.skbs,
+        grown: Vec::new(),
         traps: &mut batch.traps,
         next: AtomicUsize::new(0),
     };
     while let Some(seen) = guarded(&mut walk, program, programs.as_deref()) {
         walk.caught(&seen);
+    }
+    for (index, own) in walk.grown {
+        batch.take_back(index, &own);
     }
 }
 

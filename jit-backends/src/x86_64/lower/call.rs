@@ -6,8 +6,8 @@ use bpf::Program;
 use bpf::map::MapType;
 use dynasmrt::{DynasmApi, DynasmLabelApi};
 use isa::Symbol;
-use isa::ebpf::{CallTarget, Insn, Reg};
-use isa::x86_64::abi::{RUNTIME_TAIL_CALL, RunState};
+use isa::ebpf::{CallTarget, Insn, MemSize, PacketBase, Reg};
+use isa::x86_64::abi::{RUNTIME_LOAD_PACKET, RUNTIME_TAIL_CALL, RunState};
 
 use super::super::abi::{R9, RAX, RCX, STATE};
 use super::super::access;
@@ -210,6 +210,35 @@ impl Lowering<'_> {
         self.epilogue(function);
         x64!(&mut self.e; jmp rax);
         self.e.bind(missing);
+    }
+
+    /// A legacy load: the engine does it, and outside the packet the function returns 0.
+    pub(super) fn load_packet(&mut self, pc: usize, size: MemSize, base: PacketBase, offset: i32) {
+        match base {
+            PacketBase::Abs => x64!(&mut self.e; mov edi, offset),
+            PacketBase::Ind(register) => {
+                let index = self.hard(register);
+                x64!(&mut self.e; mov edi, Rd(index));
+                x64!(&mut self.e; add edi, offset);
+            }
+        }
+        x64!(&mut self.e; mov esi, i32::from(size.bytes()));
+        x64!(&mut self.e; mov Rq(R9), Rq(STATE));
+        self.note_pc(pc);
+        self.load_symbol(RAX, Symbol::Runtime(RUNTIME_LOAD_PACKET));
+        x64!(&mut self.e; call rax);
+        let trap = offset_of!(RunState, trap) as i32;
+        let inside = self.e.new_label();
+        self.e
+            .access(access::COMPARE32_IMM8, access::CMP, STATE, trap);
+        self.e.ops.push(0);
+        x64!(&mut self.e; je =>inside);
+        self.e
+            .access_imm(access::STORE32_IMM, STATE, trap, &0_u32.to_le_bytes());
+        let label = self.trap;
+        self.trap_used = true;
+        x64!(&mut self.e; jmp =>label);
+        self.e.bind(inside);
     }
 
     /// r0 = address of the element whose index r2 points to, or null.

@@ -4,16 +4,21 @@
 
 use std::mem::offset_of;
 
+use bpf::Hook;
+use bpf::context::{self, FieldKind};
 use dynasmrt::{DynasmApi, DynasmLabelApi};
 use isa::Symbol;
 use isa::ebpf::{AtomicOp, MemSize, Operand, Reg, Wide};
-use isa::x86_64::abi::{RunState, context_member};
+use isa::x86_64::abi::{Member, RunState, context_member, skb_member};
 
 use super::super::abi::{Hard, RAX, RBP, RCX, RDI, RDX, RSI};
 use super::super::access;
 use super::super::emit::{Emitter, x64};
 use super::super::known::Touches;
 use super::Lowering;
+
+/// A `queue_mapping` from here on is not stored (`NO_QUEUE_MAPPING`).
+const NO_QUEUE: i32 = 0xffff;
 
 /// r1 and r2 of a `Raw` program, from the run state in rdi.
 pub(super) fn raw_arguments(e: &mut Emitter) {
@@ -31,14 +36,31 @@ pub(super) fn clear_slot(e: &mut Emitter, at: i32) {
     e.access_imm(access::STORE64_IMM, RBP, at, &[0; 4]);
 }
 
-/// The member of the run state, as size and offset, that stands for an access to the context.
-fn member(at: i64, size: MemSize) -> Option<(MemSize, i32)> {
-    let member = context_member(at & !3)?;
-    let within = (at & 3) as i32;
-    if member.size == 8 {
-        (within == 0 && size == MemSize::W).then_some((MemSize::DW, member.offset))
+/// The part of the run state, as size and offset, that stands for an access to the context.
+fn member(hook: &Hook, at: i64, size: MemSize) -> Option<(MemSize, i32)> {
+    let member = if matches!(hook, Hook::Tc { .. }) {
+        let width = size.bytes();
+        context::load(hook, at, width).or_else(|| context::store(hook, at, width, false))?;
+        skb_member(at)?
     } else {
-        (within + i32::from(size.bytes()) <= 4).then_some((size, member.offset + within))
+        let member = context_member(at & !3)?;
+        let within = (at & 3) as i32;
+        Member {
+            offset: member.offset + within,
+            size: member.size.checked_sub(within as u8)?,
+            name: member.name,
+        }
+    };
+    let pointer = matches!(
+        context::field_at(hook, at)?.kind,
+        FieldKind::Data | FieldKind::DataEnd | FieldKind::DataMeta | FieldKind::Socket
+    );
+    if pointer {
+        // A load of 32 bits gives the whole pointer.
+        let whole = member.size == 8 && matches!(size, MemSize::W | MemSize::DW);
+        whole.then_some((MemSize::DW, member.offset))
+    } else {
+        (size.bytes() <= member.size).then_some((size, member.offset))
     }
 }
 
@@ -54,7 +76,7 @@ impl Lowering<'_> {
     ) -> Option<(MemSize, i32)> {
         let place = match self.known.touches(pc, base, offset) {
             Touches::Memory => Some((size, i32::from(offset))),
-            Touches::Context(at) => member(at, size),
+            Touches::Context(at) => member(&self.program.hook, at, size),
             Touches::ContextSomewhere => None,
         };
         if place.is_none() {
@@ -95,9 +117,31 @@ impl Lowering<'_> {
 
     pub(super) fn store(&mut self, pc: usize, size: MemSize, base: Reg, offset: i16, src: Operand) {
         let b = self.hard(base);
-        let Some((size, disp)) = self.place(pc, base, offset, size) else {
+        let Some((mut size, disp)) = self.place(pc, base, offset, size) else {
             return;
         };
+        let field = match self.known.touches(pc, base, offset) {
+            Touches::Context(at) => context::field_at(&self.program.hook, at),
+            Touches::Memory | Touches::ContextSomewhere => None,
+        };
+        let ignored = self.e.new_label();
+        match field.map(|f| f.name) {
+            // These keep 16 bits; the upper half of the member stays 0.
+            Some("tc_index" | "tc_classid") => size = MemSize::H,
+            Some("queue_mapping") => {
+                size = MemSize::H;
+                match src {
+                    Operand::Reg(reg) => {
+                        let s = self.hard(reg);
+                        x64!(&mut self.e; cmp Rq(s), NO_QUEUE);
+                        x64!(&mut self.e; jae =>ignored);
+                    }
+                    Operand::Imm(imm) if imm >= NO_QUEUE => return,
+                    Operand::Imm(_) => {}
+                }
+            }
+            _ => {}
+        }
         match src {
             Operand::Reg(reg) => {
                 let access = match size {
@@ -120,6 +164,7 @@ impl Lowering<'_> {
                     .access_imm(access, b, disp, &imm.to_le_bytes()[..bytes]);
             }
         }
+        self.e.bind(ignored);
     }
 
     pub(super) fn load_wide(&mut self, pc: usize, dst: Reg, value: Wide) {

@@ -234,12 +234,7 @@ impl Lowering<'_> {
                 offset,
                 src,
             } => self.store(pc, size, base, offset, isa::ebpf::Operand::Reg(src)),
-            Insn::LoadPacket { .. } => self.refuse(
-                pc,
-                "translate/opcode",
-                insn.row().mnemonic(),
-                "legacy packet loads are not translated to x86-64",
-            ),
+            Insn::LoadPacket { size, base, offset } => self.load_packet(pc, size, base, offset),
             Insn::Jump { .. } => self.jump(pc, insn),
             Insn::Branch {
                 cond,

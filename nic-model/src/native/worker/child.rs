@@ -5,9 +5,11 @@ use std::ptr::{slice_from_raw_parts, with_exposed_provenance_mut};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
+use bpf::Hook;
 use bpf::fault::Area;
 use bpf::map::{Map, MapSet};
 use bpf::run::{Cost, Frame, Trap};
+use bpf::skb::Skb;
 use isa::x86_64::abi::{RunState, STACK_BYTES};
 use seccompiler::BpfProgram;
 
@@ -157,7 +159,14 @@ fn link(
     let table = Arc::new_cyclic(|table| {
         let link = |(id, part): (usize, &ProgramPart)| {
             let (id, table) = (ProgramId(id as u32), Weak::clone(table));
-            Program::new(&part.image(), id, &part.maps, &maps, &environment, table)
+            Program::new(
+                &part.image(),
+                id,
+                &part.maps,
+                &maps,
+                (&Hook::XDP, &environment),
+                table,
+            )
         };
         let programs: Result<Vec<Program>, LoadError> =
             request.programs.iter().enumerate().map(link).collect();
@@ -187,8 +196,8 @@ impl Worker<'_> {
         let Some(program) = program.as_any().downcast_ref::<Program>() else {
             return;
         };
-        let mut events = Vec::new();
-        let mut packets = Packets::new(program, Some(table), &mut events);
+        let (mut events, mut emitted) = (Vec::new(), Vec::new());
+        let mut packets = Packets::new(program, Some(table), (&mut events, &mut emitted));
         let entry = program.pages.range().start + program.entry as u64;
         loop {
             let (rounds, frames) = self.exchange.round(self.rounds);
@@ -197,13 +206,22 @@ impl Worker<'_> {
             self.exchange.rewind(Half::Reply);
             self.scene.records.store(0, Ordering::Relaxed);
             for index in 0..frames {
-                let Some((mut frame, body)) = self.exchange.read::<Frame>(Half::Request) else {
+                let request = self.exchange.read::<(Frame, Option<Skb>)>(Half::Request);
+                let Some(((mut frame, skb), body)) = request else {
                     return;
                 };
                 self.exchange.begin(index);
-                let (at, trap) = self.frame(&mut packets, entry, &mut frame, body);
+                let (at, trap) = self.frame(&mut packets, entry, &mut frame, skb, body);
                 for event in packets.run.events.drain(..) {
                     self.record(&Record::Event(event), &[]);
+                }
+                for copy in packets.run.emitted.drain(..) {
+                    self.record(&Record::Emitted(copy), &[]);
+                }
+                let skb = packets.run.skb.take().map(Box::new);
+                if !packets.run.own.is_empty() {
+                    self.record(&Record::Frame(frame, skb, trap), &packets.run.own);
+                    continue;
                 }
                 // SAFETY: the frame's area lies there, and nothing changes it meanwhile.
                 let area = unsafe {
@@ -212,7 +230,7 @@ impl Worker<'_> {
                         if at == 0 { 0 } else { frame.area.len() },
                     )
                 };
-                self.record(&Record::Frame(frame, trap), area);
+                self.record(&Record::Frame(frame, skb, trap), area);
             }
             let records = self.scene.records.load(Ordering::Relaxed);
             self.exchange.tell(Status::Done, records);
@@ -240,6 +258,7 @@ impl Worker<'_> {
         packets: &mut Packets<'_>,
         entry: u64,
         frame: &mut Frame,
+        skb: Option<Skb>,
         body: Body,
     ) -> (u64, Option<Trap>) {
         frame.cost = Cost::default();
@@ -264,7 +283,7 @@ impl Worker<'_> {
         {
             // SAFETY: the run state lies there, and no code runs that could use it.
             let state = unsafe { &mut *state };
-            packets.before(state, frame, area);
+            packets.before(state, frame, area, skb);
             state.pc = NO_PC;
         }
         self.scene.turn.fetch_add(1, Ordering::Relaxed);
@@ -295,8 +314,13 @@ impl Worker<'_> {
             return Some(Area::Stack);
         }
         let run = &packets.run;
+        let base = run.area as u64;
+        let mut told = run.borders;
+        if let Some(skb) = &run.skb {
+            told[2] = told[1] + skb.linear;
+        }
         let borders = [state.data_meta, state.data, state.data_end];
-        let whole = borders == run.borders.map(|offset| at + u64::from(offset))
+        let whole = borders == told.map(|offset| base + u64::from(offset))
             && state.host == (&raw const *run) as u64
             && areas.context.is_intact(self.state, size_of::<RunState>());
         if !whole {

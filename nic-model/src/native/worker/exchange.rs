@@ -103,6 +103,13 @@ pub(super) struct Body {
     len: usize,
 }
 
+impl Body {
+    /// Bytes of it.
+    pub(super) fn len(self) -> usize {
+        self.len
+    }
+}
+
 impl Exchange {
     /// A new one.
     pub(super) fn new() -> Option<Exchange> {

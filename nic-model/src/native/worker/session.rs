@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
+use bpf::Hook;
 use bpf::map::MapSet;
 use bpf::run::{Batch, Environment, Frame, Trap, TrapCause};
 use isa::{CodeRange, Image};
@@ -31,10 +32,14 @@ struct Remote {
     part: ProgramPart,
     source_map: Vec<CodeRange>,
     map_set: MapSet,
+    hook: Hook,
     environment: Arc<Environment>,
     programs: Weak<ProgramTable>,
     workers: Arc<Workers>,
 }
+
+/// Bytes of the largest area that a packet can grow into.
+const MAX_AREA: usize = 1 << 17;
 
 /// Loads an image for workers.
 pub(crate) fn load(
@@ -49,6 +54,7 @@ pub(crate) fn load(
         part: ProgramPart::new(image, resolver.maps),
         source_map: image.source_map.clone(),
         map_set: resolver.map_set.clone(),
+        hook: resolver.hook.clone(),
         environment: Arc::clone(resolver.environment),
         programs: Arc::downgrade(resolver.programs),
         workers: Arc::clone(workers),
@@ -193,24 +199,41 @@ impl Remote {
             let Some((record, body)) = exchange.read::<Record>(Half::Reply) else {
                 break;
             };
-            let Record::Frame(after, trap) = record else {
-                if let Record::Event(event) = record {
+            let (mut after, skb, trap) = match record {
+                Record::Event(event) => {
                     batch.events.push(event);
+                    continue;
                 }
-                continue;
+                Record::Emitted(copy) => {
+                    batch.emitted.push(copy);
+                    continue;
+                }
+                Record::Frame(after, skb, trap) => (after, skb, trap),
             };
+            let grown = match &skb {
+                Some(_) if body.len() <= MAX_AREA => body.len() != after.area.len(),
+                _ => false,
+            };
+            if grown {
+                let start = batch.memory.len().next_multiple_of(8);
+                batch.memory.resize(start + body.len(), 0);
+                after.area = start..start + body.len();
+            }
             let Some(frame) = batch.frames.get_mut(index) else {
                 break;
             };
             // A worker that went wrong may say anything.
-            let sound = after.area == frame.area && fits(&after, batch.memory.len());
+            let sound = (grown || after.area == frame.area) && fits(&after, batch.memory.len());
             if trap.is_none() && !sound {
                 break;
             }
             if sound {
-                let area = &mut batch.memory[frame.area.clone()];
+                let area = &mut batch.memory[after.area.clone()];
                 let _ = exchange.body(body, area);
                 *frame = after;
+                if let (Some(skb), Some(place)) = (skb, batch.skbs.get_mut(index)) {
+                    *place = *skb;
+                }
             }
             if let Some(trap) = trap {
                 trapped(frame);
@@ -275,10 +298,11 @@ impl Remote {
                 .memory
                 .get(frame.area.clone())
                 .filter(|_| fits(frame, length));
-            if !session
-                .exchange
-                .write(Half::Request, frame, area.unwrap_or(&[]))
-            {
+            if !session.exchange.write(
+                Half::Request,
+                &(frame, batch.skbs.get(first + frames)),
+                area.unwrap_or(&[]),
+            ) {
                 break;
             }
             frames += 1;
@@ -361,6 +385,7 @@ impl Linked for Remote {
             .take()
             .and_then(|s| s.downcast::<Session>().ok());
         let mut session = scratch.map(|session| *session);
+        batch.arrive(&self.hook, &self.environment);
         let mut next = 0;
         while next < batch.frames.len() {
             next += self.round(&mut session, &table, batch, next);

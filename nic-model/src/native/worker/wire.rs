@@ -2,7 +2,8 @@
 
 use bpf::fault::Area;
 use bpf::map::{MapDef, MapType};
-use bpf::run::{Environment, Event, Frame, Trap, TrapCause};
+use bpf::run::{Emitted, Environment, Event, Frame, Trap, TrapCause};
+use bpf::skb::Skb;
 use isa::{Image, Isa, Relocation, RelocationKind, Resources, Symbol};
 use serde::{Deserialize, Serialize};
 
@@ -158,8 +159,11 @@ impl ProgramPart {
 pub(super) enum Record {
     /// Something the program handed to the host; before the frame it belongs to.
     Event(Event),
-    /// What became of the next frame; the body of the record is its area.
-    Frame(Frame, Option<Trap>),
+    /// A copy that it sent; before the frame it belongs to.
+    Emitted(Emitted),
+    /// What became of the next frame, and of what it has beside its bytes; the body of the record
+    /// is its area.
+    Frame(Frame, Option<Box<Skb>>, Option<Trap>),
 }
 
 /// Why a worker cannot load what it was given.
