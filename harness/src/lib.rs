@@ -64,6 +64,7 @@ pub mod decide;
 pub mod disassembly;
 mod error;
 pub mod fault;
+pub mod fuzz;
 pub mod mapdiff;
 pub mod outcomes;
 pub mod outside;
@@ -77,6 +78,7 @@ pub mod seeds;
 pub mod side;
 pub mod testbed;
 pub mod trace;
+pub mod trial;
 pub mod verdicts;
 
 pub use error::{Error, Status};

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bpf::finding::Finding;
 use bpf::map::{MapSet, Placement};
 use bpf::run::{Batch, Environment};
+use bpf::trace::Observer;
 use bpf::{Hook, Program};
 use caps::{Caps, Limit};
 use cpu_reference::{Interp, Kernel, Rbpf, Reference, Runner, Setup, Unsupported};
@@ -18,6 +19,7 @@ use jit_backends::{Backend, Refusal};
 use nic_model::{ArrivalOrder, LoadError, Nic, Workers};
 use verifier::{Options, Verified};
 
+use crate::compare::Told;
 use crate::error::Error;
 use crate::testbed::load_image;
 
@@ -85,19 +87,24 @@ impl fmt::Debug for Device<'_> {
 
 /// A program on a side, with maps of its own.
 pub struct Loaded {
-    maps: MapSet,
     image: Option<Arc<Image>>,
     runs: Runs,
 }
 
 enum Runs {
-    Nic(ArrivalOrder),
-    Reference(Box<dyn Runner>),
+    Nic {
+        maps: MapSet,
+        all: ArrivalOrder,
+    },
+    Reference {
+        reference: Box<dyn Reference>,
+        runner: Box<dyn Runner>,
+    },
 }
 
 impl fmt::Debug for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Loaded({} maps)", self.maps.len())
+        write!(f, "Loaded({} maps)", self.maps().len())
     }
 }
 
@@ -105,19 +112,39 @@ impl Loaded {
     /// Runs the program on every frame of the batch, in order, in place.
     pub fn process(&mut self, batch: &mut Batch) {
         match &mut self.runs {
-            Runs::Nic(all) => all.process(batch),
-            Runs::Reference(runner) => runner.process(batch),
+            Runs::Nic { all, .. } => all.process(batch),
+            Runs::Reference { runner, .. } => runner.process(batch),
+        }
+    }
+
+    /// The same, and `observer` looks at every instruction. Gives false, and runs nothing, where
+    /// the side has no instructions to show.
+    pub fn trace(&mut self, batch: &mut Batch, observer: &mut dyn Observer) -> bool {
+        match &mut self.runs {
+            Runs::Nic { all, .. } => all.trace(batch, observer),
+            Runs::Reference { runner, .. } => runner.trace(batch, observer),
         }
     }
 
     /// The maps that the program works on.
     pub fn maps(&self) -> &MapSet {
-        &self.maps
+        match &self.runs {
+            Runs::Nic { maps, .. } => maps,
+            Runs::Reference { reference, .. } => reference.maps(),
+        }
     }
 
     /// The NIC's code; `None` on a reference.
     pub fn image(&self) -> Option<&Arc<Image>> {
         self.image.as_ref()
+    }
+
+    /// What is to be told of the side when it is compared with another.
+    pub fn told(&self) -> Told {
+        match &self.runs {
+            Runs::Reference { reference, .. } if reference.name() == "kernel" => Told::KERNEL,
+            _ => Told::default(),
+        }
     }
 }
 
@@ -323,7 +350,7 @@ impl Side<'_> {
             .map_err(|error| not_loaded(self.name(), &error))?;
         let setup = Setup {
             programs: vec![Arc::clone(program)],
-            maps: maps.clone(),
+            maps,
             environment: Arc::clone(environment),
         };
         let reference: Box<dyn Reference> = match self {
@@ -331,10 +358,10 @@ impl Side<'_> {
             Side::Kernel => Box::new(Kernel::new(setup)?),
             Side::Interp | Side::Nic(_) => Box::new(Interp::new(setup)?),
         };
+        let runner = reference.runner();
         Ok(Loaded {
-            maps: reference.maps().clone(),
             image: None,
-            runs: Runs::Reference(reference.runner()),
+            runs: Runs::Reference { reference, runner },
         })
     }
 }
@@ -365,10 +392,10 @@ impl Device<'_> {
             nic.load(&image, hook, &ids).map_err(failed)?
         };
         let all = nic.arrival_order(id);
+        let maps = nic.maps().clone();
         all.map(|all| Loaded {
-            maps: nic.maps().clone(),
             image: Some(image),
-            runs: Runs::Nic(all),
+            runs: Runs::Nic { maps, all },
         })
         .ok_or_else(|| not_loaded(&self.caps.name, &"the program was lost while loading"))
     }

@@ -4,7 +4,8 @@ use isa::ebpf::{AluOp, Insn, Operand, SwapKind, Width};
 
 use super::builder::{Builder, Holds};
 
-const OPERATIONS: [AluOp; 14] = [
+/// Two-operand operations.
+pub const OPERATIONS: [AluOp; 14] = [
     AluOp::Add,
     AluOp::Sub,
     AluOp::Mul,

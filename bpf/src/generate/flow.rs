@@ -4,7 +4,8 @@ use isa::ebpf::{AluOp, Cond, Insn, Operand, Reg, Width};
 
 use super::builder::{Builder, Holds};
 
-const CONDITIONS: [Cond; 11] = [
+/// Conditions of branches.
+pub const CONDITIONS: [Cond; 11] = [
     Cond::Eq,
     Cond::Ne,
     Cond::Gt,

@@ -23,6 +23,8 @@ mod random;
 use crate::{Hook, Program};
 use builder::Builder;
 
+pub use arithmetic::OPERATIONS;
+pub use flow::CONDITIONS;
 pub use random::{EDGES, IMMEDIATES, Random};
 
 /// Bytes of memory that a generated program of hook `Raw` expects.

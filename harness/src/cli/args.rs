@@ -103,6 +103,10 @@ pub enum Command {
     ///
     /// Example: echo 'b7 00 00 00 2a 00 00 00 95 00 00 00 00 00 00 00' | nicbed plugin --backend x86_64
     Plugin(PluginArgs),
+    /// Run generated programs on a backend's engine and on the references, until they differ.
+    ///
+    /// Example: nicbed fuzz --backend x86_64 --cases 20000
+    Fuzz(FuzzArgs),
     /// Look at captures, or generate them.
     ///
     /// Example: nicbed pcap gen --mix imix --packets 10000 -o imix.pcap
@@ -461,6 +465,45 @@ pub struct PluginArgs {
     /// For the runner; nothing more is said than without it.
     #[arg(long)]
     pub debug: bool,
+}
+
+/// `nicbed fuzz`
+#[derive(Debug, Args)]
+pub struct FuzzArgs {
+    /// What is tested: a backend by name, interp or rbpf.
+    #[arg(long, value_name = "NAME")]
+    pub backend: String,
+
+    /// NIC that the backend's code runs on; by default its backend's with the longest code
+    /// store.
+    #[arg(long, value_name = "NIC")]
+    pub nic: Option<String>,
+
+    /// Seed: programs and packets follow from it.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+
+    /// How many programs.
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    pub cases: u64,
+
+    /// Number of the first, to go on where another run ended.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub first: u64,
+
+    /// How many packets each runs on.
+    #[arg(long, default_value_t = 8, value_name = "N",
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024))]
+    pub packets: usize,
+
+    /// Ask the kernel too.
+    #[arg(long)]
+    pub kernel: bool,
+
+    /// Threads of this machine; 0 takes all cores. The answer does not depend on it.
+    #[arg(long, default_value_t = 0, value_name = "N",
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=1024))]
+    pub threads: usize,
 }
 
 /// What outcomes are compared with.

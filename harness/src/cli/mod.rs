@@ -5,6 +5,7 @@ mod check;
 mod conformance;
 mod demo;
 mod explain;
+mod fuzz;
 mod input;
 mod inspect;
 mod jit;
@@ -90,6 +91,7 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<Status, Error> {
         Some(Command::Run(args)) => run::run(&args, output),
         Some(Command::Conformance(args)) => conformance::run(&args, output),
         Some(Command::Plugin(args)) => conformance::plugin(&args, output),
+        Some(Command::Fuzz(args)) => fuzz::run(&args, output),
         Some(Command::Pcap { what }) => pcap::run(&what, output),
         Some(Command::Explain { rule }) => explain::run(rule.as_deref(), output),
         Some(Command::Worker) => worker(),

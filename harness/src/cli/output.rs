@@ -72,6 +72,12 @@ impl Output {
         }
     }
 
+    /// Something worth knowing that is no part of the result.
+    pub(super) fn talk(&self, text: &str) {
+        let mut err = std::io::stderr().lock();
+        let _ = writeln!(err, "{}", self.talk.dim(text));
+    }
+
     /// A remark.
     pub(super) fn warn(&self, text: &str) {
         let mut err = std::io::stderr().lock();

@@ -211,7 +211,7 @@ pub(crate) fn refused(reference: &Outcome<'_>) -> Option<i32> {
 }
 
 /// The events of one packet; events lie in ascending order of their packets.
-fn events_of(events: &[Event], packet: u64) -> &[Event] {
+pub(crate) fn events_of(events: &[Event], packet: u64) -> &[Event] {
     let start = events.partition_point(|e| e.packet < packet);
     let end = events.partition_point(|e| e.packet <= packet);
     &events[start..end]

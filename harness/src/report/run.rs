@@ -420,7 +420,7 @@ fn first_json(first: &FirstMismatch) -> Value {
     })
 }
 
-fn difference_json(difference: &Difference) -> Value {
+pub(crate) fn difference_json(difference: &Difference) -> Value {
     let (nic, reference) = match difference {
         Difference::Trap { nic, reference } => {
             (json!(trap(nic.as_ref())), json!(trap(reference.as_ref())))
@@ -457,7 +457,7 @@ fn trap(trap: Option<&Trap>) -> Option<String> {
     })
 }
 
-fn difference_text(t: &mut String, difference: &Difference, style: Style) {
+pub(crate) fn difference_text(t: &mut String, difference: &Difference, style: Style) {
     let field = difference.field();
     let mut pair = |nic: String, reference: String| {
         let _ = writeln!(
