@@ -312,9 +312,10 @@ fn what_is_returned() {
         let expected = match prototype.ret {
             // A pointer may leave a privileged program.
             Return::Kernel("task_struct") => (true, true, true),
-            Return::MapValueOrNull | Return::SocketOrNull(_) | Return::Kernel(_) => {
-                (true, true, false)
-            }
+            Return::MapValueOrNull
+            | Return::SocketOrNull(_)
+            | Return::SameSocketOrNull(_)
+            | Return::Kernel(_) => (true, true, false),
             Return::Void => (false, false, false),
             _ => (true, false, false),
         };

@@ -22,6 +22,8 @@ pub(crate) struct Function {
     pub(crate) end: usize,
     /// Whether it makes tail calls.
     pub(crate) tail_calls: bool,
+    /// Whether it has packet loads that may end it.
+    pub(crate) legacy_loads: bool,
     /// Whether it, or a function it calls, may move the packet.
     pub(crate) moves_packet: bool,
 }
@@ -108,6 +110,9 @@ fn find_functions(program: &Program) -> Result<Vec<Function>, Located> {
             end,
             tail_calls: insns[start..end]
                 .contains(&Insn::Call(CallTarget::Helper(crate::platform::TAIL_CALL))),
+            legacy_loads: insns[start..end]
+                .iter()
+                .any(|i| matches!(i, Insn::LoadPacket { .. })),
             moves_packet: false,
         })
         .collect())

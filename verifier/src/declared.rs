@@ -8,6 +8,8 @@ use bpf::btf::signature::Signature;
 pub(crate) struct Declared {
     /// Global functions that are verified on their own, by their first pc.
     functions: Vec<(usize, Signature)>,
+    /// Whether a function gives back a number, by its first pc.
+    results: Vec<(usize, bool)>,
 }
 
 impl Declared {
@@ -23,7 +25,23 @@ impl Declared {
             .filter(|s| typed && s.global && s.start != 0)
             .filter_map(|s| Some((s.start, types.signature(s.btf_type, &program.hook)?)))
             .collect();
-        Declared { functions }
+        let results = program
+            .subprograms
+            .iter()
+            .filter(|_| typed)
+            .filter_map(|s| {
+                let signature = types.signature(s.btf_type, &program.hook)?;
+                Some((s.start, signature.returns_number))
+            })
+            .collect();
+        Declared { functions, results }
+    }
+
+    /// Whether the function that starts at `pc` gives back a number; `None` if that is not
+    /// declared.
+    pub(crate) fn returns_number(&self, pc: usize) -> Option<bool> {
+        let found = self.results.iter().find(|(start, _)| *start == pc);
+        found.map(|(_, number)| *number)
     }
 
     /// The signature of the global function that starts at `pc`; `None` for a static function.

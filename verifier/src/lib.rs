@@ -46,6 +46,7 @@ mod cfg;
 mod check;
 mod declared;
 pub mod domain;
+mod early_ends;
 mod explore;
 pub mod facts;
 mod hooks;
@@ -217,6 +218,7 @@ fn prove(program: &Program, options: Options<'_>, log: &mut String) -> Result<Pr
         device_bound: options.device_bound,
     };
     let cfg = cfg::build(&platform).map_err(early)?;
+    early_ends::check(&platform, &cfg).map_err(early)?;
     let insns = program.insns.iter().enumerate();
     let assertions: Vec<_> = insns.map(|(pc, i)| assertions::of(i, pc)).collect();
     let cx = transfer::Context {

@@ -100,9 +100,10 @@ pub enum Return {
     MapValueOrNull,
     /// Address of a new ring buffer record of the size given, or null; must be released.
     RingbufRecordOrNull,
-    /// A socket of this kind, or null. It is the one that was given, if one was, seen as of
-    /// another kind: releasing that ends both.
+    /// A socket of this kind, or null; not held.
     SocketOrNull(SocketKind),
+    /// The socket that was given, seen as of this kind, or null: releasing one ends both.
+    SameSocketOrNull(SocketKind),
     /// A socket of this kind, or null; must be released.
     AcquiredSocketOrNull(SocketKind),
     /// A pointer to this kernel structure, or null.

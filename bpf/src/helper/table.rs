@@ -85,7 +85,7 @@ impl Prototype {
 #[rustfmt::skip]
 pub static PROTOTYPES: [Prototype; 130] = {
     use Arg::{AcquiredSocket, AlignedOut, Anything, ConstAllocSize, ConstMap, ConstStr, Ctx, CtxOrNull, FixedMem, Function, MapKey, MapValue, Mem, MemOrNull, MemRw, RingbufRecord, Size, SizeOrZero, Socket, SpinLock, StackOrNull, UninitMapValue, UninitMem};
-    use Return::{AcquiredSocketOrNull, MapValueOrNull, RingbufRecordOrNull, Scalar, SocketOrNull, Void};
+    use Return::{AcquiredSocketOrNull, MapValueOrNull, RingbufRecordOrNull, SameSocketOrNull, Scalar, SocketOrNull, Void};
     [
         helper(1, "bpf_map_lookup_elem", [ConstMap, MapKey], MapValueOrNull).packet(),
         helper(2, "bpf_map_update_elem", [ConstMap, MapKey, MapValue, Anything], Scalar).packet(),
@@ -150,8 +150,8 @@ pub static PROTOTYPES: [Prototype; 130] = {
         helper(89, "bpf_map_peek_elem", [ConstMap, UninitMapValue], Scalar),
         helper(93, "bpf_spin_lock", [SpinLock], Void).later(),
         helper(94, "bpf_spin_unlock", [SpinLock], Void).later(),
-        helper(95, "bpf_sk_fullsock", [Socket], SocketOrNull(SocketKind::Full)).only_tc().later(),
-        helper(96, "bpf_tcp_sock", [Socket], SocketOrNull(SocketKind::Tcp)).only_tc().later(),
+        helper(95, "bpf_sk_fullsock", [Socket], SameSocketOrNull(SocketKind::Full)).only_tc().later(),
+        helper(96, "bpf_tcp_sock", [Socket], SameSocketOrNull(SocketKind::Tcp)).only_tc().later(),
         helper(97, "bpf_skb_ecn_set_ce", [Ctx], Scalar).only_tc().later(),
         helper(98, "bpf_get_listener_sock", [Socket], SocketOrNull(SocketKind::Full)).only_tc().later(),
         helper(99, "bpf_skc_lookup_tcp", [Ctx, Mem, Size, Anything, Anything], AcquiredSocketOrNull(SocketKind::Common)).packet(),

@@ -18,9 +18,9 @@ use isa::ebpf::{CallTarget, Insn};
 use crate::assertions::Assertion;
 use crate::check::{self, MAX_FRAMES};
 use crate::domain::{Ids, State};
+use crate::early_ends;
 use crate::facts::Visits;
 use crate::log::{self, Log};
-use crate::platform;
 use crate::report::{Problem, Rule};
 use crate::transfer::branch::Branch;
 use crate::transfer::{self, Context, Effects, Next};
@@ -246,9 +246,7 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
         if !demands.is_empty() {
             self.mark_precise(path.node, path.state.depth(), demands);
         }
-        if *insn == Insn::Call(CallTarget::Helper(platform::TAIL_CALL)) {
-            self.tail_return(path)?;
-        }
+        self.early_return(path)?;
         if let Insn::Call(CallTarget::Local { .. }) = insn
             && let Some(target) = self.called_by_signature(insn, pc)
         {
@@ -342,15 +340,19 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
         Ok(())
     }
 
-    /// A tail call from a called function may succeed.
-    fn tail_return(&mut self, path: &Path) -> Result<(), Problem> {
+    /// A tail call or a packet load may end a called function.
+    fn early_return(&mut self, path: &Path) -> Result<(), Problem> {
+        let insn = &self.cx.platform.program.insns[path.pc];
+        if !early_ends::may_end(insn) {
+            return Ok(());
+        }
         let mut other = path.clone();
-        let Some(pc) = transfer::tail_call_returns(&mut other.state) else {
+        let Some(pc) = transfer::early_return(&mut other.state, insn) else {
             return Ok(());
         };
         other.from = Some(path.pc);
         other.pc = pc;
-        other.node = self.tree.grow(other.node, Node::TailReturn);
+        other.node = self.tree.grow(other.node, Node::EarlyReturn);
         self.push(other)
     }
 

@@ -120,7 +120,7 @@ impl Explorer<'_, '_, '_> {
             match what {
                 Node::Root => return,
                 Node::Checkpoint(id) => self.note(id, &mut marks),
-                Node::TailReturn => {
+                Node::EarlyReturn => {
                     marks.regs[depth] &= !0b11_1111;
                     depth += 1;
                 }

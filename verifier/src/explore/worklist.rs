@@ -26,8 +26,8 @@ pub(super) enum Node {
         /// Index of the linked values that a branch narrowed, plus 1; 0 for none.
         linked: u32,
     },
-    /// A tail call from a called function succeeded: its caller goes on with any result.
-    TailReturn,
+    /// An instruction ended a called function: its caller goes on.
+    EarlyReturn,
     /// A state was kept here.
     Checkpoint(CheckpointId),
 }

@@ -14,7 +14,7 @@ use super::{Facts, RegFact, RegKind};
 use crate::cfg::successors;
 use crate::domain::join::Growth;
 use crate::domain::{Ids, State};
-use crate::platform;
+use crate::early_ends;
 use crate::transfer::branch::Branch;
 use crate::transfer::{self, Context, Effects, Next, constant_key, map_argument};
 
@@ -263,9 +263,9 @@ impl Joiner<'_> {
                 branch.assume(&mut state, false);
                 pc += 1;
             } else {
-                if *insn == Insn::Call(CallTarget::Helper(platform::TAIL_CALL)) && !quiet {
+                if early_ends::may_end(insn) && !quiet {
                     let mut other = state.clone();
-                    if let Some(next) = transfer::tail_call_returns(&mut other) {
+                    if let Some(next) = transfer::early_return(&mut other, insn) {
                         self.arrive(self.chains[chain].parent, next, &other);
                     }
                 }

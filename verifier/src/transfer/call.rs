@@ -253,9 +253,13 @@ fn result(
         }
         Return::Scalar => Value::SCALAR,
         Return::Void | Return::Kernel(_) => Value::UNKNOWN,
-        Return::SocketOrNull(kind) => Value {
+        Return::SocketOrNull(kind) | Return::SameSocketOrNull(kind) => Value {
             id: ids.fresh(),
-            reference: given_reference(state, prototype),
+            reference: if prototype.ret == Return::SameSocketOrNull(kind) {
+                given_reference(state, prototype)
+            } else {
+                0
+            },
             ..Value::pointer(Kind::Socket {
                 kind,
                 or_null: true,

@@ -15,7 +15,7 @@ pub(crate) use call::{Given, arguments_by_signature, constant_key, map_argument}
 
 use crate::cfg::Cfg;
 use crate::domain::{Frame, Ids, Kind, MapRef, State, Value};
-use crate::platform::Platform;
+use crate::platform::{self, Platform};
 
 /// Slots of one frame, as bits.
 pub(crate) type Slots = u64;
@@ -227,15 +227,26 @@ fn wide(value: Wide) -> Value {
     }
 }
 
-/// What a successful tail call from a called function does: the other program's result goes to
-/// the function's caller, and the packet may have been moved. `None` if there is no caller.
-pub(crate) fn tail_call_returns(state: &mut State) -> Option<usize> {
+/// What it does if an instruction of a called function ends the function: a tail call that
+/// succeeds gives the other program's result to the caller, and may have moved the packet; a
+/// packet load outside the packet gives 0. `None` if there is no caller, or the instruction is
+/// neither.
+pub(crate) fn early_return(state: &mut State, insn: &Insn) -> Option<usize> {
+    let tail_call = match insn {
+        Insn::Call(CallTarget::Helper(platform::TAIL_CALL)) => true,
+        Insn::LoadPacket { .. } => false,
+        _ => return None,
+    };
     if state.depth() == 0 {
         return None;
     }
     let next = leave(state);
-    state.top.regs[0] = Value::SCALAR;
-    state.forget_packet();
+    if tail_call {
+        state.top.regs[0] = Value::SCALAR;
+        state.forget_packet();
+    } else {
+        state.top.regs[0] = Value::constant(0);
+    }
     match next {
         Next::At(pc) => Some(pc),
         Next::End => None,
