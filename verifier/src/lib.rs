@@ -56,11 +56,13 @@ pub mod report;
 mod stack;
 mod transfer;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bpf::{Finding, Program};
 
 pub use facts::Facts;
+use transfer::Context;
+
 pub use hooks::{DeviceHooks, Visit};
 
 /// How to verify.
@@ -101,7 +103,10 @@ pub struct Stats {
 #[derive(Clone, Debug)]
 pub struct Verified {
     program: Arc<Program>,
-    facts: Vec<Facts>,
+    device_bound: bool,
+    visits: facts::Visits,
+    /// Computed when they are first asked for.
+    facts: OnceLock<Vec<Facts>>,
     stats: Stats,
     log: String,
     findings: Vec<Finding>,
@@ -116,12 +121,13 @@ impl Verified {
         &self.program
     }
 
-    /// What holds at `pc` over all paths.
+    /// What holds at `pc` over all paths. The first call computes the facts of all.
     ///
     /// # Panics
     /// If `pc` is outside the program.
     pub fn facts(&self, pc: usize) -> &Facts {
-        &self.facts[pc]
+        let complete = || facts::complete(&self.program, self.device_bound, &self.visits);
+        &self.facts.get_or_init(complete)[pc]
     }
 
     /// What the verifier spent.
@@ -165,7 +171,7 @@ pub struct Rejection {
 /// [`Rejection`] with the first thing that cannot be proved.
 pub fn verify(program: Arc<Program>, options: Options<'_>) -> Result<Verified, Box<Rejection>> {
     let mut log = String::new();
-    let wanted = options.log;
+    let (wanted, device_bound) = (options.log, options.device_bound);
     let result = prove(&program, options, &mut log);
     if wanted {
         match &result {
@@ -178,7 +184,9 @@ pub fn verify(program: Arc<Program>, options: Options<'_>) -> Result<Verified, B
     }
     match result {
         Ok(proved) => Ok(Verified {
-            facts: proved.facts,
+            device_bound,
+            visits: proved.visits,
+            facts: OnceLock::new(),
             stats: proved.stats,
             findings: proved.findings,
             frames: proved.frames,
@@ -199,7 +207,7 @@ pub fn verify(program: Arc<Program>, options: Options<'_>) -> Result<Verified, B
 
 /// What is left of a proof.
 struct Proved {
-    facts: Vec<Facts>,
+    visits: facts::Visits,
     stats: Stats,
     findings: Vec<Finding>,
     frames: Vec<u32>,
@@ -221,7 +229,7 @@ fn prove(program: &Program, options: Options<'_>, log: &mut String) -> Result<Pr
     early_ends::check(&platform, &cfg).map_err(early)?;
     let insns = program.insns.iter().enumerate();
     let assertions: Vec<_> = insns.map(|(pc, i)| assertions::of(i, pc)).collect();
-    let cx = transfer::Context {
+    let cx = Context {
         platform,
         cfg: &cfg,
     };
@@ -252,7 +260,7 @@ fn prove(program: &Program, options: Options<'_>, log: &mut String) -> Result<Pr
         learned = hooks.learned();
     }
     Ok(Proved {
-        facts: facts::complete(&cx, outcome.visits),
+        visits: outcome.visits,
         stats: outcome.stats,
         findings,
         frames: outcome.stack,

@@ -6,7 +6,7 @@ mod support;
 use std::sync::Arc;
 
 use bpf::Hook;
-use verifier::facts::{Access, RegKind, Region, Ways};
+use verifier::facts::{Access, Held, RegKind, Region, Ways};
 use verifier::{Options, Verified, verify};
 
 fn facts_of(text: &str) -> Verified {
@@ -142,4 +142,95 @@ fn a_loop_counter_is_bounded_by_its_check_and_a_frame_is_named_from_the_callee()
         })
     );
     assert_eq!(v.facts(8).registers[1].kind, RegKind::Stack { up: 1 });
+}
+
+#[test]
+fn slots_of_a_frame_are_joined_over_paths_and_calls() {
+    let v = facts_of(
+        "call bpf_get_prandom_u32
+         r6 = 1
+         if r0 > 5 goto meet
+         r6 = 2
+       meet:
+         *(u64 *)(r10 - 8) = r6
+         *(u64 *)(r10 - 16) = 0
+         r1 = r6
+         call f
+         r1 = 7
+         call f
+         r0 = 0
+         exit
+       f:
+         *(u64 *)(r10 - 8) = r1
+         r0 = 0
+         exit",
+    );
+    let held = |pc: usize, offset: i32| {
+        let stack = &v.facts(pc).stack;
+        stack.iter().find(|s| s.offset == offset).map(|s| s.holds)
+    };
+    let number = |holds: Option<Held>| match holds {
+        Some(Held::Register { value, bytes: 8 }) if value.kind == RegKind::Scalar => {
+            (value.range.umin, value.range.umax)
+        }
+        other => panic!("{other:?}"),
+    };
+    // Behind both stores, in the entry function.
+    assert_eq!(number(held(6, -8)), (1, 2));
+    assert_eq!(number(held(6, -16)), (0, 0));
+    // In the function, behind its store: from both calls.
+    assert_eq!(held(12, -8), None);
+    assert_eq!(number(held(13, -8)), (1, 7));
+    // The entry is looked at once, a function once for each call at least.
+    assert_eq!(v.facts(0).visits, 1);
+    assert!(v.facts(12).visits >= 2);
+}
+
+#[test]
+fn a_pointer_that_leaves_the_program_is_told() {
+    let v = facts_of(
+        ".map a type=array key=4 value=16 entries=1
+         .map h type=hash key=8 value=8 entries=4
+         r6 = r1
+         r0 = map[a][0]+0 ll
+         *(u64 *)(r0 + 0) = r6
+         *(u64 *)(r0 + 8) = 5
+         *(u64 *)(r10 - 8) = r10
+         *(u64 *)(r10 - 16) = 1
+         r2 = r10
+         r2 += -16
+         r3 = r10
+         r3 += -8
+         r1 = map[h] ll
+         r4 = 0
+         call bpf_map_update_elem
+         r2 = r10
+         r2 += -16
+         r1 = map[h] ll
+         call bpf_map_lookup_elem
+         r0 = 2
+         exit",
+    );
+    let leaks: Vec<usize> = (0..v.program().insns.len())
+        .filter(|pc| v.facts(*pc).leaks_pointer)
+        .collect();
+    // The context into the array, and the frame pointer on the stack into the hash.
+    assert_eq!(leaks, [3, 14]);
+}
+
+#[test]
+fn constants_of_read_only_data_decide_branches() {
+    let v = facts_of(
+        ".map .rodata type=array key=4 value=8 entries=1
+         r1 = map[.rodata][0]+2 ll
+         r1 = *(u8 *)(r1 + 0)
+         r0 = 1
+         if r1 == 3 goto out
+         r0 = 2
+       out:
+         exit",
+    );
+    let r1 = v.facts(3).registers[1].range;
+    assert_eq!(r1.as_constant(), Some(3));
+    assert!(!v.facts(5).reachable);
 }

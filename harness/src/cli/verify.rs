@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bpf::{Program, ProgramSet, Refused};
 use cpu_reference::Unsupported;
-use serde_json::json;
 use verifier::Options;
 
 use super::args::{CompareWith, VerifyArgs, WhatIfArgs};
@@ -13,6 +12,7 @@ use super::input;
 use super::output::Output;
 use crate::clock::Stopwatch;
 use crate::error::{Error, Status};
+use crate::report::facts::facts;
 use crate::report::json::{Document, Reject, Results, VerifyResult, VerifyStats};
 use crate::report::render_finding;
 use crate::verdicts::{self, KernelVerdict};
@@ -259,40 +259,6 @@ fn unreadable(path: &Path, error: &Error) -> VerifyResult {
         log: None,
         error: Some(error.to_string()),
     }
-}
-
-fn facts(verified: &verifier::Verified) -> serde_json::Value {
-    json!(
-        (0..verified.program().insns.len())
-            .map(|pc| {
-                let facts = verified.facts(pc);
-                json!({
-                    "pc": pc,
-                    "reachable": facts.reachable,
-                    "registers": facts.registers.iter().map(register).collect::<Vec<_>>(),
-                    "access": facts.access.map(|a| json!({
-                        "region": format!("{:?}", a.region),
-                        "min": a.min, "max": a.max, "size": a.size, "align": a.align,
-                    })),
-                    "call": facts.call.as_ref().map(|c| json!({
-                        "map": c.map, "constant_key": c.constant_key,
-                    })),
-                    "branch": facts.branch.map(|b| json!({
-                        "taken": b.taken, "fall_through": b.fall_through,
-                    })),
-                })
-            })
-            .collect::<Vec<_>>()
-    )
-}
-
-fn register(fact: &verifier::facts::RegFact) -> serde_json::Value {
-    json!({
-        "kind": format!("{:?}", fact.kind),
-        "umin": fact.range.umin, "umax": fact.range.umax,
-        "smin": fact.range.smin, "smax": fact.range.smax,
-        "bits": { "value": fact.range.bits.value, "mask": fact.range.bits.mask },
-    })
 }
 
 fn facts_text(verified: &verifier::Verified) -> String {

@@ -71,7 +71,7 @@ pub struct VerifyResult {
     pub kernel: Option<crate::verdicts::KernelVerdict>,
     /// What holds at every instruction, if asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub facts: Option<serde_json::Value>,
+    pub facts: Option<Vec<super::facts::PcFacts>>,
     /// The log, if asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,

@@ -1,5 +1,6 @@
 //! Rendering: one value, several forms. Nothing here decides anything.
 
+pub mod facts;
 mod finding;
 mod hexdump;
 pub mod json;

@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use isa::ebpf::{CallTarget, Insn};
 
-use super::visits::{Visits, register};
-use super::{Facts, RegFact, RegKind};
+use super::values::{leaks_pointer, register, stack};
+use super::visits::Visits;
+use super::{Facts, Held, RegFact, RegKind, SlotFact};
 use crate::cfg::successors;
 use crate::domain::join::Growth;
 use crate::domain::{Ids, State};
@@ -60,11 +61,11 @@ struct Joiner<'a> {
 struct GaveUp;
 
 /// Completes what exploration saw with what holds over all paths.
-pub(crate) fn complete(cx: &Context<'_>, visits: Visits) -> Vec<Facts> {
+pub(super) fn complete(cx: &Context<'_>, visits: &Visits) -> Vec<Facts> {
     let len = cx.platform.program.insns.len();
     let mut joiner = Joiner {
         cx,
-        visits: &visits,
+        visits,
         chains: vec![Chain { parent: 0 }],
         made: BTreeMap::new(),
         heads: heads(cx),
@@ -81,14 +82,22 @@ pub(crate) fn complete(cx: &Context<'_>, visits: Visits) -> Vec<Facts> {
         .fixpoint()
         .and_then(|()| joiner.narrow())
         .and_then(|()| joiner.collect(&mut learned));
-    let mut facts = visits.into_facts();
+    let mut facts = visits.facts();
     if done.is_ok() {
         for (fact, learned) in facts.iter_mut().zip(learned) {
-            let Some(Learned { registers, key }) = learned else {
+            let Some(Learned {
+                registers,
+                stack,
+                key,
+                leaks_pointer,
+            }) = learned
+            else {
                 continue;
             };
             if fact.reachable {
                 fact.registers = registers;
+                fact.stack = stack;
+                fact.leaks_pointer = leaks_pointer;
                 if let (Some(call), Key::Is(key)) = (&mut fact.call, key) {
                     call.constant_key = Some(key);
                 }
@@ -122,7 +131,9 @@ fn heads(cx: &Context<'_>) -> Vec<bool> {
 #[derive(Clone, Debug)]
 struct Learned {
     registers: [RegFact; 11],
+    stack: Vec<SlotFact>,
     key: Key,
+    leaks_pointer: bool,
 }
 
 /// The key of a lookup over all paths.
@@ -310,10 +321,22 @@ impl Joiner<'_> {
         for (fact, value) in registers.iter_mut().zip(&state.top.regs) {
             *fact = register(state, value);
         }
+        let insn = &self.cx.platform.program.insns[pc];
         let key = self.key(state, pc);
+        let stack = stack(state);
+        let leaks_pointer = leaks_pointer(self.cx, state, insn);
         match &mut learned[pc] {
-            None => learned[pc] = Some(Learned { registers, key }),
+            None => {
+                learned[pc] = Some(Learned {
+                    registers,
+                    stack,
+                    key,
+                    leaks_pointer,
+                });
+            }
             Some(known) => {
+                join_stack(&mut known.stack, &stack);
+                known.leaks_pointer |= leaks_pointer;
                 for (a, b) in known.registers.iter_mut().zip(&registers) {
                     *a = join_register(*a, b);
                 }
@@ -341,6 +364,31 @@ impl Joiner<'_> {
         };
         known().map_or(Key::Unknown, |(key, _)| Key::Is(key))
     }
+}
+
+/// Keeps what holds in both: of a slot that only one names nothing is known.
+fn join_stack(known: &mut Vec<SlotFact>, other: &[SlotFact]) {
+    known.retain_mut(|slot| {
+        let same = other.binary_search_by_key(&-slot.offset, |s| -s.offset);
+        let Ok(at) = same else {
+            return false;
+        };
+        slot.holds = match (slot.holds, other[at].holds) {
+            (a, b) if a == b => a,
+            (
+                Held::Register { value, bytes },
+                Held::Register {
+                    value: also,
+                    bytes: same,
+                },
+            ) if bytes == same => Held::Register {
+                value: join_register(value, &also),
+                bytes,
+            },
+            _ => Held::Bytes,
+        };
+        true
+    });
 }
 
 fn join_register(a: RegFact, b: &RegFact) -> RegFact {

@@ -1,12 +1,40 @@
 //! [`Facts`]: what holds at an instruction over all paths.
+//!
+//! `visits` keeps what exploration sees as it goes; `join` computes the rest from it by a pass of
+//! its own, when somebody asks for the first time. `values` turns what a state holds into facts.
 
 mod join;
+mod values;
 mod visits;
 
-use crate::domain::Range;
+use bpf::Program;
 
-pub(crate) use join::complete;
-pub(crate) use visits::{Visits, of_state};
+use crate::domain::Range;
+use crate::{Context, cfg, declared, platform};
+
+pub(crate) use values::of_state;
+pub(crate) use visits::Visits;
+
+/// What holds at each pc of an accepted program.
+pub(crate) fn complete(program: &Program, device_bound: bool, visits: &Visits) -> Vec<Facts> {
+    let declared = declared::Declared::of(program);
+    let platform = platform::Platform {
+        program,
+        declared: &declared,
+        device_bound,
+    };
+    match cfg::build(&platform) {
+        Ok(cfg) => join::complete(
+            &Context {
+                platform,
+                cfg: &cfg,
+            },
+            visits,
+        ),
+        // Not for an accepted program, whose graph was built before.
+        Err(_) => visits.facts(),
+    }
+}
 
 /// What holds before an instruction, joined over all paths that reach it, and what its access,
 /// call or branch does.
@@ -14,14 +42,49 @@ pub(crate) use visits::{Visits, of_state};
 pub struct Facts {
     /// Whether any path reaches it.
     pub reachable: bool,
+    /// How often exploration looked at it: once for each path that was not cut before. A path
+    /// that was cut does not count, so this says what verification cost, not how often it runs.
+    pub visits: u64,
     /// The registers before the instruction.
     pub registers: [RegFact; 11],
+    /// What of the running function's stack frame is known before the instruction, by ascending
+    /// distance from the frame pointer. Of a slot that is not named nothing is known.
+    pub stack: Vec<SlotFact>,
     /// What a load, store or atomic touches.
     pub access: Option<Access>,
     /// What a call is given.
     pub call: Option<CallFact>,
     /// Which ways a branch can go.
     pub branch: Option<Ways>,
+    /// Whether it may put an address where others than the program see it: into a map's value,
+    /// the packet, a record or an event. Where nicbed and the kernel are compared, addresses
+    /// differ. `false` is proved.
+    pub leaks_pointer: bool,
+}
+
+/// Eight bytes of a stack frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotFact {
+    /// Offset of the lowest byte from the frame pointer: -8 to -512, a multiple of 8.
+    pub offset: i32,
+    /// What it holds.
+    pub holds: Held,
+}
+
+/// What eight bytes of a stack frame hold, over all paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// The lowest `bytes` bytes of this value; of the others nothing is known.
+    Register {
+        /// Value.
+        value: RegFact,
+        /// 1 to 8.
+        bytes: u8,
+    },
+    /// All bytes are 0.
+    Zero,
+    /// Written in part or as a whole, with anything.
+    Bytes,
 }
 
 /// What a register holds.
