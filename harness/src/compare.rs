@@ -108,6 +108,8 @@ pub struct Told {
     pub part_of_context: bool,
     /// Not which copies of packets are sent.
     pub no_emitted: bool,
+    /// Events in the order of each map, but not in that between maps.
+    pub by_map: bool,
 }
 
 impl Told {
@@ -118,6 +120,7 @@ impl Told {
         padded_perf: true,
         part_of_context: true,
         no_emitted: true,
+        by_map: true,
     };
 }
 
@@ -191,11 +194,19 @@ fn contexts(nic: &Skb, reference: &Skb, told: bool) -> Option<Difference> {
 /// Compares the events of one packet; `None` if they agree.
 pub fn events(nic: &[Event], reference: &[Event], told: Told) -> Option<Difference> {
     let strip = |events: &[Event]| -> Vec<Handed> {
-        events
+        let mut events: Vec<Handed> = events
             .iter()
             .filter(|e| !(told.no_trace && e.kind == EventKind::Trace))
             .map(|e| (e.kind, e.bytes.clone()))
-            .collect()
+            .collect();
+        if told.by_map {
+            events.sort_by_key(|(kind, _)| match kind {
+                EventKind::Trace => (0, 0),
+                EventKind::Perf { map } => (1, *map),
+                EventKind::Ringbuf { map } => (2, *map),
+            });
+        }
+        events
     };
     let (nic, reference) = (strip(nic), strip(reference));
     let alike = |((kind, a), (other, b)): (&Handed, &Handed)| {
@@ -294,6 +305,11 @@ mod tests {
         assert!(!same(&perf(&[1, 2]), &perf(&[1, 2, 9])));
         assert!(!same(&ring(&[1, 2]), &ring(&[1, 2, 9, 9])));
         assert!(same(&[event(EventKind::Trace, &[7])], &[]));
+        // Each map has its own order.
+        let (a, b) = (ring(&[1]), [event(EventKind::Ringbuf { map: 1 }, &[2])]);
+        let both = |x: &[Event; 1], y: &[Event; 1]| [x[0].clone(), y[0].clone()];
+        assert!(same(&both(&a, &b), &both(&b, &a)));
+        assert!(!same(&both(&a, &ring(&[3])), &both(&ring(&[3]), &a)));
     }
 
     #[test]

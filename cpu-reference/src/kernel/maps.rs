@@ -186,6 +186,9 @@ impl KernelMaps {
             kernel.open(id, map, cpus).map_err(|e| failed(map, e))?;
             kernel.seed(id, map).map_err(|e| failed(map, e))?;
         }
+        // As on NICs, whose host looks at rings after each packet.
+        let is_ring = |channel: &Channel| matches!(channel, Channel::Ring { .. });
+        kernel.channels.sort_by_key(is_ring);
         Ok(kernel)
     }
 

@@ -216,19 +216,7 @@ pub(crate) fn run(case: &Case) -> Vec<String> {
                 }
             }
             (Ran::Seen(seen), None) => {
-                let mut events = 0;
-                for (line, fact) in &case.facts {
-                    if let Some(problem) = fact.check(engine, &seen, &mut events) {
-                        say(format!("line {line}: {problem}"));
-                    }
-                }
-                let expected = case
-                    .facts
-                    .iter()
-                    .any(|(_, f)| matches!(f, Fact::Event { .. }));
-                if !expected && !seen.events.is_empty() {
-                    say(format!("events that no fact expects: {:?}", seen.events));
-                }
+                facts(engine, case, &seen).into_iter().for_each(&mut say);
                 let lines = seen.comparable();
                 match &first {
                     None => first = Some((engine, lines)),
@@ -243,6 +231,37 @@ pub(crate) fn run(case: &Case) -> Vec<String> {
         }
     }
     problems
+}
+
+/// The facts that do not hold.
+fn facts(engine: Engine, case: &Case, seen: &Seen) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut events = 0;
+    for (line, fact) in &case.facts {
+        if let Some(problem) = fact.check(engine, seen, &mut events) {
+            problems.push(format!("line {line}: {problem}"));
+        }
+    }
+    let expected = case
+        .facts
+        .iter()
+        .any(|(_, f)| matches!(f, Fact::Event { .. }));
+    if !expected && !seen.events.is_empty() {
+        problems.push(format!("events that no fact expects: {:?}", seen.events));
+    }
+    problems
+}
+
+/// What is wrong on one engine with a case that states facts; `None` where the machine lacks the
+/// engine.
+pub(crate) fn on(engine: Engine, case: &Case) -> Option<Vec<String>> {
+    match run_on(engine, case) {
+        Ok(Ran::Seen(seen)) => Some(facts(engine, case, &seen)),
+        Ok(Ran::Skipped) => None,
+        Ok(Ran::Accepted) => Some(Vec::new()),
+        Ok(Ran::Rejected { message, .. }) => Some(vec![format!("rejects: {message}")]),
+        Err(error) => Some(vec![error]),
+    }
 }
 
 /// An engine is left out only with a reason; rbpf's is held against what it says itself.

@@ -7,12 +7,14 @@
 //!
 //! * [`case`] reads a file, [`fact`] one expected fact.
 //! * [`engines`] runs a case on each engine.
+//! * [`actions`] runs every action alone and in pairs, and prints the grid that the README shows.
 //! * [`coverage`] checks that no instruction and no helper is left without a case.
 #![expect(
     clippy::print_stdout,
     reason = "a test says on a line why it is skipped"
 )]
 
+mod actions;
 mod case;
 mod coverage;
 mod engines;
@@ -71,5 +73,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }));
     }
     trials.extend(coverage::trials(cases));
+    trials.push(Trial::test("actions", || {
+        actions::check().map_err(Failed::from)
+    }));
     libtest_mimic::run(&arguments, trials).exit();
 }
