@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::compare::return_code;
 use crate::error::Error;
 use crate::mapdiff::hex;
+use crate::replay::device::RanOn;
 use crate::replay::lanes::Processed;
 
 fn cannot_write(path: &Path, error: &dyn std::fmt::Display) -> Error {
@@ -81,7 +82,7 @@ pub fn outcome_json(packet: &Processed<'_>, maps: &[String]) -> Value {
             json!({ "map": maps.get(map).map_or("", String::as_str), "key": Value::Null })
         }
     };
-    json!({
+    let mut line = json!({
         "packet": nic.packet,
         "queue": packet.queue,
         "verdict": nic.verdict.name(),
@@ -89,8 +90,12 @@ pub fn outcome_json(packet: &Processed<'_>, maps: &[String]) -> Value {
         "redirect": redirect,
         "meta": if nic.meta.is_empty() { Value::Null } else { json!(hex(nic.meta)) },
         "frame": if nic.frame == packet.original { Value::Null } else { json!(hex(nic.frame)) },
-        "punted": false,
-    })
+        "punted": packet.ran_on == RanOn::Punted,
+    });
+    if packet.ran_on == RanOn::Fallback {
+        line["fallback"] = json!(true);
+    }
+    line
 }
 
 /// The frames that left the NIC: sent back, redirected, or passed to the host.

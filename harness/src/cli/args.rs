@@ -411,6 +411,28 @@ pub struct RunArgs {
     /// verdicts that depend on the schedule.
     #[arg(long)]
     pub races: bool,
+
+    /// What the first packet that differs from the reference leads to.
+    #[arg(long, value_enum, default_value_t = OnMismatchArg::Report, value_name = "WHAT")]
+    pub on_mismatch: OnMismatchArg,
+
+    /// Packets (counted from 0) that the host runs with the NIC's maps, the last one excluded;
+    /// then the NIC goes on.
+    #[arg(long, value_name = "FROM[..TO]")]
+    pub fall_back: Option<String>,
+
+    /// Million packets a second that the NIC must make; less is a fallback.
+    #[arg(long, value_name = "N")]
+    pub min_mpps: Option<f64>,
+}
+
+/// What the first packet that differs from the reference leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnMismatchArg {
+    /// The run goes on.
+    Report,
+    /// The host runs the rest, with the NIC's maps.
+    FallBack,
 }
 
 /// `nicbed conformance`

@@ -5,11 +5,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use pcaps::{CaptureReader, ReadOptions};
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::args::{LoadArgs, OrderArg, ReferenceArg, RunArgs};
+use super::args::{LoadArgs, OnMismatchArg, OrderArg, ReferenceArg, RunArgs};
 use super::input;
 use super::output::Output;
 use crate::decide::Verdict;
@@ -20,7 +21,7 @@ use crate::replay::order::Order;
 use crate::report::render_finding;
 use crate::report::run::Report;
 use crate::seeds::Seeds;
-use crate::testbed::{FrameIn, ReferenceChoice, Settings, Testbed};
+use crate::testbed::{FrameIn, OnMismatch, ReferenceChoice, Settings, Testbed};
 use crate::trace::Trace;
 
 /// The object and the captures: `--pcap` takes all words behind it, the object too if it is last.
@@ -43,6 +44,7 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> 
     }
     let seeds = args.maps_in.as_deref().map(seeds).transpose()?;
     let updates = updates(&args.maps_at)?;
+    let on_host = args.fall_back.as_deref().map(packets).transpose()?;
     let queues = args.queues.unwrap_or(nic.model().queues_default);
     let mut set = input::object(object, &args.load, queues)?;
     if let Some(seeds) = seeds.as_ref().filter(|s| s.has_globals()) {
@@ -77,6 +79,7 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> 
             updates: &updates,
             trace: args.trace,
             keep: if args.races { MOST_PACKETS } else { 0 },
+            on_host: on_host.as_ref(),
         };
         (trace, kept) = replay(&plan, &mut testbed, output, &mut sink)?;
     }
@@ -185,6 +188,11 @@ fn settings(args: &RunArgs) -> Result<Settings, Error> {
         },
         environment,
         outside: None,
+        on_mismatch: match args.on_mismatch {
+            OnMismatchArg::Report => OnMismatch::Report,
+            OnMismatchArg::FallBack => OnMismatch::FallBack,
+        },
+        min_mpps: args.min_mpps,
     })
 }
 
@@ -231,6 +239,22 @@ struct Plan<'a> {
     trace: Option<u64>,
     /// How many frames are kept, from the first on.
     keep: usize,
+    /// Packets that the host runs.
+    on_host: Option<&'a Range<u64>>,
+}
+
+/// `FROM[..TO]`
+fn packets(text: &str) -> Result<Range<u64>, Error> {
+    let (from, to) = text.split_once("..").unwrap_or((text, ""));
+    let wrong = |_e: std::num::ParseIntError| {
+        Error::usage(format!("--fall-back {text}: packets are FROM or FROM..TO"))
+    };
+    let from = from.parse().map_err(wrong)?;
+    let to = match to {
+        "" => u64::MAX,
+        to => to.parse().map_err(wrong)?,
+    };
+    Ok(from..to)
 }
 
 /// A frame that is kept, with its arrival time.
@@ -278,6 +302,14 @@ fn replay(
                 };
                 if kept.len() < plan.keep {
                     kept.push((frame.arrival_ns, frame.bytes.to_vec()));
+                }
+                if let Some(range) = plan.on_host {
+                    if number == range.start && !range.is_empty() {
+                        testbed.fall_back(sink)?;
+                    }
+                    if number == range.end {
+                        testbed.offload_again(sink)?;
+                    }
                 }
                 let traced = plan.trace == Some(number);
                 number += 1;

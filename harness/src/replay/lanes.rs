@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bpf::Hook;
 use bpf::run::{Batch, Event, Outcome, TrapCause};
-use bpf::trace::{Observer, Site};
+use bpf::trace::Site;
 use cpu_reference::Runner;
 use nic_model::{ArrivalOrder, Queue};
 use rayon::prelude::*;
 
 use super::chunk::Chunk;
+use super::device::{Device, Queues, RanOn};
 use super::order::Order;
 use super::second::{Opinions, Second};
 use super::watched::Watched;
@@ -33,28 +34,6 @@ impl Room {
     /// Tailroom of a frame of so many bytes.
     pub fn tail(&self, bytes: usize) -> usize {
         self.tailroom.min(self.longest.saturating_sub(bytes))
-    }
-}
-
-/// The NIC's side of a lane.
-enum Device {
-    Queue(Queue),
-    All(ArrivalOrder),
-}
-
-impl Device {
-    fn trace(&mut self, batch: &mut Batch, observer: &mut dyn Observer) -> bool {
-        match self {
-            Device::Queue(queue) => queue.trace(batch, observer),
-            Device::All(all) => all.trace(batch, observer),
-        }
-    }
-
-    fn process(&mut self, batch: &mut Batch) {
-        match self {
-            Device::Queue(queue) => queue.process(batch),
-            Device::All(all) => all.process(batch),
-        }
     }
 }
 
@@ -236,6 +215,8 @@ pub struct Processed<'a> {
     pub differences: &'a [Difference],
     /// What the NIC handed to the host.
     pub events: &'a [Event],
+    /// What ran the program on it: where the host did, `nic` is what the host made of it.
+    pub ran_on: RanOn,
 }
 
 /// Time spent, summed over lanes.
@@ -259,6 +240,8 @@ pub struct Lanes {
     /// Where queues share maps and try chunks side by side nonetheless. The last lane is then
     /// that of arrival order, for the chunks that do not go otherwise.
     watched: Option<Watched>,
+    /// Whether the host runs everything, after a fallback.
+    fallen_back: bool,
     /// For each frame of the chunk its lane and its index in the lane's batches.
     places: Vec<(u32, u32)>,
 }
@@ -283,7 +266,7 @@ impl Lanes {
     ) -> Lanes {
         let lanes = queues
             .into_iter()
-            .map(|q| Lane::new(Device::Queue(q), runner()))
+            .map(|q| Lane::new(Device::new(Queues::One(q)), runner()))
             .collect();
         Lanes {
             lanes,
@@ -293,6 +276,7 @@ impl Lanes {
             pool,
             told: Told::default(),
             watched: None,
+            fallen_back: false,
             places: Vec::new(),
         }
     }
@@ -305,7 +289,7 @@ impl Lanes {
         room: Room,
         pool: Option<rayon::ThreadPool>,
     ) -> Lanes {
-        let lanes = vec![Lane::new(Device::All(all), runner)];
+        let lanes = vec![Lane::new(Device::new(Queues::All(all)), runner)];
         Lanes {
             lanes,
             order: Order::Arrival,
@@ -314,6 +298,7 @@ impl Lanes {
             pool,
             told: Told::default(),
             watched: None,
+            fallen_back: false,
             places: Vec::new(),
         }
     }
@@ -327,9 +312,27 @@ impl Lanes {
         all: ArrivalOrder,
         runner: Option<Box<dyn Runner>>,
     ) -> Lanes {
-        self.lanes.push(Lane::new(Device::All(all), runner));
+        self.lanes
+            .push(Lane::new(Device::new(Queues::All(all)), runner));
         self.watched = Some(watched);
         self
+    }
+
+    /// Frames longer than `longest` bytes go to the host, whose engine `host` makes over the NIC's
+    /// maps.
+    pub fn punt(&mut self, host: &dyn Fn() -> Box<dyn Runner>, longest: usize) {
+        for lane in &mut self.lanes {
+            lane.device.punt(host(), longest);
+        }
+    }
+
+    /// All frames go to the host, whose engine `host` makes over maps of its own; with `None` to
+    /// the NIC again.
+    pub fn fall_back(&mut self, host: Option<&dyn Fn() -> Box<dyn Runner>>) {
+        self.fallen_back = host.is_some();
+        for lane in &mut self.lanes {
+            lane.device.fall_back(host.map(|host| host()));
+        }
     }
 
     /// How many chunks queues tried side by side and had to be redone in arrival order.
@@ -388,7 +391,11 @@ impl Lanes {
         let Some(first) = chunk.iter().next().map(|(arrival, _)| arrival.number) else {
             return Ok(());
         };
-        let tries = self.watched.as_mut().is_none_or(Watched::begin);
+        // The host's maps are not watched.
+        let tries = match &mut self.watched {
+            Some(watched) => !self.fallen_back && watched.begin(),
+            None => true,
+        };
         let order = if tries { self.order } else { Order::Arrival };
         self.run(chunk, order);
         if let (Some(watched), Order::PerQueue) = (&mut self.watched, order)
@@ -433,6 +440,7 @@ impl Lanes {
                     .then(|| lane.reference.outcome(index, hook)),
                 differences,
                 events: events_of(&lane.nic.events, arrival.number),
+                ran_on: lane.device.runs(original.len()),
             })?;
         }
         Ok(())

@@ -5,6 +5,7 @@
 //! queues that share maps try it. The answer is that of arrival order for any number of threads.
 
 pub mod chunk;
+pub mod device;
 pub mod lanes;
 pub mod order;
 pub mod second;

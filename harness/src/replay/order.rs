@@ -5,7 +5,7 @@
 //! change by atomic adds whose result nobody reads. Everything else needs arrival order, unless
 //! it can be [`watched`](super::watched): maps that programs reach through helpers alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bpf::Program;
 use bpf::helper::Arg;
@@ -120,14 +120,14 @@ fn uses(programs: &[&Verified], counts: impl Fn(usize, usize) -> bool) -> BTreeM
     uses
 }
 
-/// Whether these programs change any map: by a store, an atomic, an update, or a lookup that
-/// counts as a use.
-pub fn writes_maps(programs: &[&Verified]) -> bool {
+/// The maps that these programs change: by a store, an atomic, an update, or a lookup that counts
+/// as a use; and all ring buffers.
+pub fn written(programs: &[&Verified]) -> BTreeSet<MapId> {
     let Some(first) = programs.first() else {
-        return false;
+        return BTreeSet::new();
     };
     let maps = &first.program().maps;
-    uses(programs, |_, _| true).iter().any(|(&map, uses)| {
+    let changes = |map: usize, uses: &Uses| {
         let evicts = maps
             .get(map)
             .is_some_and(|def| matches!(def.kind, MapType::LruHash | MapType::LruPercpuHash));
@@ -135,7 +135,15 @@ pub fn writes_maps(programs: &[&Verified]) -> bool {
             || uses.add.is_some()
             || uses.change.is_some()
             || (evicts && uses.lookup.is_some())
-    })
+    };
+    // The positions of ring buffers move, without a use that is noted.
+    let rings = (0..maps.len()).filter(|id| maps[*id].kind == MapType::Ringbuf);
+    uses(programs, |_, _| true)
+        .iter()
+        .filter(|&(&map, uses)| changes(map, uses))
+        .map(|(&map, _)| map)
+        .chain(rings)
+        .collect()
 }
 
 fn note(

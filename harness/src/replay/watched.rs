@@ -1,15 +1,17 @@
 //! [`Watched`]: queues side by side on maps that they share, and what makes that safe.
 //!
-//! Before a chunk the maps of both sides are copied; while queues work on it each map marks who
+//! Before a chunk the maps of both sides that programs write are copied; while queues work on it each map marks who
 //! touches what ([`bpf::map::Map::watch`]); at its end either nothing depended on the order between
 //! queues, or the maps become the copies again and the chunk is redone in arrival order.
 //!
 //! Whether a chunk is redone can depend on how threads happened to run: keys that are not there
 //! share slots where their part of the watch's table is crowded. Its outcomes cannot.
 
-use bpf::map::{MapError, MapId, MapSet};
+use std::collections::BTreeSet;
 
-/// Bytes of maps on each side above which copies cost more than queues side by side gain.
+use bpf::map::{Map, MapError, MapId, MapSet};
+
+/// Bytes of written maps on each side above which copies cost more than queues side by side gain.
 pub const MOST_WATCHED: usize = 2 << 20;
 
 /// Most chunks in a row that go in arrival order without trying, after others were redone.
@@ -41,22 +43,42 @@ pub struct Watched {
 #[derive(Debug)]
 struct Side {
     maps: MapSet,
-    copy: MapSet,
+    /// Copies of those that programs write.
+    copies: Vec<(MapId, Map)>,
+}
+
+impl Side {
+    /// Copies what programs write; gives whether it could.
+    fn save(&self) -> bool {
+        let mut copies = self.copies.iter();
+        copies.all(|(id, copy)| self.maps.get(*id).is_some_and(|map| copy.copy_from(map)))
+    }
+
+    /// Makes the maps what they were when they were saved.
+    fn restore(&self) {
+        for (id, copy) in &self.copies {
+            if let Some(map) = self.maps.get(*id) {
+                map.copy_from(copy);
+            }
+        }
+    }
 }
 
 impl Watched {
-    /// Whether maps are small enough to be copied before each chunk.
-    pub fn affordable(maps: &MapSet) -> bool {
-        maps.iter().map(|m| m.memory().len()).sum::<usize>() <= MOST_WATCHED
+    /// Whether the maps that programs write are small enough to be copied before each chunk.
+    pub fn affordable(maps: &MapSet, written: &BTreeSet<MapId>) -> bool {
+        let written = written.iter().filter_map(|id| maps.get(*id));
+        written.map(|m| m.memory().len()).sum::<usize>() <= MOST_WATCHED
     }
 
-    /// Watches these maps of each side from now on.
+    /// Watches these maps of each side from now on; `written` are all that programs write.
     ///
     /// # Errors
     /// [`MapError`] if there is no memory for cells and copies.
     pub fn new(
         sides: impl IntoIterator<Item = MapSet>,
         watches: &[(MapId, Watch)],
+        written: &BTreeSet<MapId>,
     ) -> Result<Watched, MapError> {
         let sides = sides.into_iter().map(|maps| {
             for (id, watch) in watches {
@@ -64,8 +86,12 @@ impl Watched {
                     map.watch(watch.lookups_write)?;
                 }
             }
-            let copy = maps.snapshot()?;
-            Ok(Side { maps, copy })
+            let copies = written
+                .iter()
+                .filter_map(|id| Some((*id, maps.get(*id)?.snapshot())))
+                .map(|(id, copy)| Ok((id, copy?)))
+                .collect::<Result<_, MapError>>()?;
+            Ok(Side { maps, copies })
         });
         Ok(Watched {
             sides: sides.collect::<Result<_, MapError>>()?,
@@ -83,7 +109,7 @@ impl Watched {
         }
         self.sides.iter().all(|side| {
             side.maps.begin_chunk();
-            side.copy.copy_from(&side.maps)
+            side.save()
         })
     }
 
@@ -96,7 +122,7 @@ impl Watched {
             self.sides.iter().for_each(|side| side.maps.settle(first));
         } else {
             for side in &self.sides {
-                side.maps.copy_from(&side.copy);
+                side.restore();
                 side.maps.pause_watch();
             }
             self.redone += 1;

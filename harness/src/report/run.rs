@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use bpf::finding::{Finding, Stage};
 use bpf::run::{RedirectTarget, Trap};
 use caps::Caps;
 use cpu_reference::Untold;
@@ -70,6 +71,8 @@ pub struct Report {
     pub threads: usize,
     /// Order between queues.
     pub order: Order,
+    /// What the order that was asked for gives up; `None` if nothing, or none was asked for.
+    pub gives_up: Option<&'static str>,
     /// Why arrival order matters for this program; empty if it does not.
     pub order_reasons: Vec<OrderReason>,
     /// Whether queues that share maps ran side by side where watching showed that it could not
@@ -105,6 +108,10 @@ pub struct Report {
     pub cycles: Option<f64>,
     /// Time spent; differs from run to run.
     pub spent: Spent,
+    /// Packets that the NIC handed to the host.
+    pub punted: u64,
+    /// Packets that the host ran after a fallback.
+    pub on_host: u64,
 }
 
 impl Report {
@@ -116,6 +123,34 @@ impl Report {
     /// Packets that ran.
     pub fn ran(&self) -> u64 {
         self.verdicts.values().sum()
+    }
+
+    /// Packets that the NIC handed to the host, as a share of those that ran (0 to 1).
+    pub fn punted_share(&self) -> f64 {
+        self.punted as f64 / self.ran().max(1) as f64
+    }
+
+    /// What is to be said if the NIC makes less than `least` million packets a second: by the
+    /// model where the profile gives costs, else by its engine on this machine.
+    pub fn too_slow(&self, least: f64) -> Option<Finding> {
+        let (rate, how) = match (self.predicted_mpps(), self.emulated_mpps()) {
+            (Some(rate), _) => (rate, "the cycles that the profile gives predict"),
+            (None, Some(rate)) => (rate, "the profile gives no costs; one core here makes"),
+            (None, None) => return None,
+        };
+        (rate < least).then(|| {
+            Finding::error(
+                "performance/too-slow",
+                Stage::Performance,
+                self.nic.name.clone(),
+                format!(
+                    "{} is slower than {least} million packets a second",
+                    self.nic.name
+                ),
+            )
+            .why(format!("{how} {rate:.2}"))
+            .help("let the CPU run it, shorten the program's longest path, or lower --min-mpps")
+        })
     }
 
     /// Rate of the NIC's engine on one core of this machine, in million packets per second.
@@ -164,8 +199,9 @@ impl Report {
             "nic": self.nic.name,
             "decision": {
                 "outcome": decision.outcome.name(),
-                "stage": decision.stage.map(bpf::finding::Stage::name),
+                "stage": decision.stage.map(Stage::name),
                 "findings": decision.findings,
+                "punted_share": self.punted_share(),
             },
             "image": self.image.as_ref().map(|image| json!({
                 "backend": self.nic.backend,
@@ -178,13 +214,15 @@ impl Report {
                 "queues": self.queues,
                 "threads": self.threads,
                 "order": self.order.name(),
+                "order_gives_up": self.gives_up,
                 "order_reasons": self.order_reasons.iter().map(|r| json!({
                     "map": r.map, "pc": r.pc, "what": r.what,
                 })).collect::<Vec<_>>(),
                 "watched": self.watched,
                 "verdicts": self.verdicts,
                 "not_run": not_run,
-                "punted": 0,
+                "punted": self.punted,
+                "on_host": self.on_host,
             },
             "compare": {
                 "reference": self.reference,
@@ -269,10 +307,16 @@ impl Report {
             if self.queues == 1 { "queue" } else { "queues" },
             self.order.name()
         );
+        if let Some(what) = self.gives_up {
+            let _ = writeln!(
+                t,
+                "             the order was asked for; it gives up {what}"
+            );
+        }
         for reason in self
             .order_reasons
             .iter()
-            .filter(|_| self.watched || self.order == Order::Arrival)
+            .filter(|_| self.watched || self.order == Order::Arrival || self.gives_up.is_some())
         {
             let _ = writeln!(
                 t,
@@ -286,6 +330,15 @@ impl Report {
         for (verdict, count) in &self.verdicts {
             let share = *count as f64 * 100.0 / self.packets as f64;
             let _ = writeln!(t, "  {verdict:<15} {count:>10}  {share:>5.1} %");
+        }
+        for (where_, count) in [
+            ("punted to the host", self.punted),
+            ("run by the host after a fallback", self.on_host),
+        ] {
+            if count > 0 {
+                let share = count as f64 * 100.0 / self.ran().max(1) as f64;
+                let _ = writeln!(t, "  of them    {count:>14}  {share:>5.1} %  {where_}");
+            }
         }
         for (why, count) in &self.not_run {
             let _ = writeln!(t, "  not run    {count:>10}  {}", why.name());

@@ -6,6 +6,7 @@ use bpf::finding::{Finding, Stage};
 use cpu_reference::Untold;
 
 use crate::fault::Faults;
+use crate::replay::device::RanOn;
 use crate::replay::lanes::{Processed, Spent, refused};
 use crate::report::run::{FirstMismatch, NotRun};
 
@@ -25,11 +26,24 @@ pub(super) struct Counts {
     pub(super) cycles: u64,
     pub(super) cycle_packets: u64,
     pub(super) spent: Spent,
+    /// Packets that the NIC handed to the host.
+    pub(super) punted: u64,
+    /// Packets that the host ran after a fallback.
+    pub(super) on_host: u64,
+    /// The packet before which the program left the NIC first.
+    pub(super) fell_back: Option<u64>,
+    /// Whether it left because it differed.
+    pub(super) quarantined: bool,
 }
 
 impl Counts {
     pub(super) fn note(&mut self, packet: &Processed<'_>) {
         *self.verdicts.entry(packet.nic.verdict.name()).or_default() += 1;
+        match packet.ran_on {
+            RanOn::Nic => {}
+            RanOn::Punted => self.punted += 1,
+            RanOn::Fallback => self.on_host += 1,
+        }
         if let Some(trap) = packet.nic.trap {
             self.faults.note(trap, packet.nic.packet);
         }

@@ -4,6 +4,7 @@ use bpf::map::{Errno, Map, MapSet};
 use cpu_reference::Reference;
 
 use super::Testbed;
+use super::start::Running;
 use crate::error::Error;
 use crate::seeds::Seeds;
 
@@ -15,9 +16,10 @@ pub(super) fn changed(reference: &dyn Reference) -> Result<(), Error> {
 }
 
 impl Testbed {
-    /// The NIC's maps, by index in the program's map list.
+    /// The NIC's maps, by index in the program's map list; after a fallback the host's, into which
+    /// they were moved.
     pub fn nic_maps(&self) -> Option<&MapSet> {
-        self.running.as_ref().map(|r| r.nic.maps())
+        self.running.as_ref().map(Running::live_maps)
     }
 
     /// The reference's maps.
@@ -33,7 +35,7 @@ impl Testbed {
         let Some(running) = &self.running else {
             return Ok(());
         };
-        change(running.nic.maps())?;
+        change(running.live_maps())?;
         match &running.reference {
             Some(reference) => {
                 change(reference.maps())?;

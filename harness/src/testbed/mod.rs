@@ -6,6 +6,7 @@
 //! [`finish`](Testbed::finish) yields the [`Report`]. `nicbed run` is a loop over it.
 
 mod counts;
+mod fallback;
 mod maps;
 mod races;
 mod start;
@@ -26,7 +27,7 @@ use crate::outside::Outside;
 use crate::pipeline::{self, Assessment};
 use crate::replay::chunk::Chunk;
 use crate::replay::lanes::Processed;
-use crate::replay::order::Order;
+use crate::replay::order::{Order, OrderReason};
 use crate::report::run::{NotRun, Report};
 use crate::seeds::Seeds;
 
@@ -67,6 +68,21 @@ pub struct Settings {
     pub environment: Environment,
     /// A backend in place of the one that the NIC's profile names.
     pub outside: Option<Outside>,
+    /// What the first packet that differs from the reference leads to.
+    pub on_mismatch: OnMismatch,
+    /// Million packets a second that the NIC must make; a slower one is a fallback.
+    pub min_mpps: Option<f64>,
+}
+
+/// What the first packet on which NIC and reference differ leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnMismatch {
+    /// The run goes on, and the decision is to fall back.
+    #[default]
+    Report,
+    /// The program is taken off the NIC: from the next chunk on the host runs it, with the NIC's
+    /// maps.
+    FallBack,
 }
 
 /// A frame as it comes in.
@@ -229,7 +245,7 @@ impl Testbed {
         self.load(set, entry)?;
         if let (Some(before), Some(now)) = (before, &self.running) {
             self.counts.add_spent(before.lanes.spent());
-            carry_over(&before.maps, before.nic.maps(), &now.maps, now.nic.maps());
+            carry_over(&before.maps, before.live_maps(), &now.maps, now.nic.maps());
             if let (Some(old), Some(new)) = (&before.reference, &now.reference) {
                 carry_over(&before.maps, old.maps(), &now.maps, new.maps());
                 maps::changed(new.as_ref())?;
@@ -337,7 +353,8 @@ impl Testbed {
             sink(packet)
         });
         self.chunk.clear();
-        result
+        result?;
+        self.quarantine()
     }
 
     /// Ends the run: compares the maps of both sides, and tells everything.
@@ -346,6 +363,7 @@ impl Testbed {
     /// If frames are left that `sink`-less flushing cannot process.
     pub fn finish(mut self) -> Result<Report, Error> {
         self.flush(&mut |_| Ok(()))?;
+        let host = self.host_findings();
         let mut map_differences: Option<Vec<MapDifference>> = None;
         let mut image = None;
         let mut spent = self.counts.spent;
@@ -370,7 +388,7 @@ impl Testbed {
                 second_not.clone_from(&running.second_not);
                 map_differences = Some(mapdiff::compare(
                     &running.maps,
-                    running.nic.maps(),
+                    running.live_maps(),
                     r.maps(),
                 ));
             }
@@ -390,8 +408,9 @@ impl Testbed {
         if let Some(difference) = map_differences.as_ref().and_then(|d| d.first()) {
             behaviour.push(difference.finding());
         }
+        behaviour.extend(host);
         decision = decision.and(behaviour);
-        Ok(Report {
+        let mut report = Report {
             program: self
                 .assessments
                 .first()
@@ -403,6 +422,7 @@ impl Testbed {
             queues: self.queues,
             threads: threads(self.settings.threads),
             order,
+            gives_up: gives_up(self.settings.order, self.queues, &reasons),
             order_reasons: reasons,
             watched,
             redone,
@@ -421,7 +441,27 @@ impl Testbed {
             cycles: (self.counts.cycle_packets > 0)
                 .then(|| self.counts.cycles as f64 / self.counts.cycle_packets as f64),
             spent,
-        })
+            punted: self.counts.punted,
+            on_host: self.counts.on_host,
+        };
+        if let Some(least) = self.settings.min_mpps {
+            let slow = report.too_slow(least);
+            report.decision = report.decision.and(slow);
+        }
+        Ok(report)
+    }
+}
+
+/// What an order between queues that was asked for gives up, if it gives up anything.
+fn gives_up(asked: Option<Order>, queues: u32, reasons: &[OrderReason]) -> Option<&'static str> {
+    match asked? {
+        _ if queues == 1 => None,
+        Order::PerQueue if reasons.is_empty() => None,
+        Order::PerQueue => Some(
+            "the answer of arrival order: queues take turns, a chunk of packets each, so what \
+             programs find in maps that queues share is not what the CPU finds packet by packet",
+        ),
+        Order::Arrival => Some("queues side by side: one packet at a time runs, on one thread"),
     }
 }
 

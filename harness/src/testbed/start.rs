@@ -1,5 +1,6 @@
 //! From assessed programs to something that runs: NIC, references, lanes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bpf::finding::{Finding, Severity, Stage};
@@ -7,7 +8,7 @@ use bpf::map::{MapDef, MapError, MapId, MapSet, MapType, Placement, SetError, Sl
 use bpf::run::XDP_HEADROOM;
 use bpf::{Hook, Program, ProgramSet};
 use caps::Caps;
-use cpu_reference::{Rbpf, Reference, Runner, Setup, Unsupported};
+use cpu_reference::{Interp, Rbpf, Reference, Runner, Setup, Unsupported};
 use isa::ebpf::{CallTarget, Insn};
 use nic_model::{LoadError, Nic, ProgramId};
 use verifier::Verified;
@@ -36,6 +37,8 @@ pub(super) struct Running {
     pub(super) nic: Nic,
     pub(super) reference: Option<Box<dyn Reference>>,
     pub(super) lanes: Lanes,
+    /// The host, while it runs everything after a fallback.
+    pub(super) fallback: Option<Interp>,
     /// The order that the answer is given in.
     pub(super) order: Order,
     /// Whether queues share maps, which are watched.
@@ -85,11 +88,12 @@ impl Testbed {
             .filter_map(|a| a.verified.as_deref());
         let facts: Vec<&Verified> = verified.collect();
         let reasons = order::reasons(&facts);
-        let opinion = self.opinion(programs, &facts, reference.as_deref());
+        let written = order::written(&facts);
+        let opinion = self.opinion(programs, &written, reference.as_deref());
         let watches = match opinion {
             // It copies the reference's maps in the midst of a chunk.
             Ok(true) => None,
-            _ => self.watches(&reasons, nic.maps()),
+            _ => self.watches(&reasons, nic.maps(), &written),
         };
         let order = self.settings.order.unwrap_or(
             if reasons.is_empty() || self.queues == 1 || watches.is_some() {
@@ -127,7 +131,7 @@ impl Testbed {
                     let sides = std::iter::once(nic.maps())
                         .chain(reference.as_ref().map(|r| r.maps()))
                         .cloned();
-                    let watched = Watched::new(sides, watches)
+                    let watched = Watched::new(sides, watches, &written)
                         .map_err(|e| StartError::Stop(Error::input(e.to_string())))?;
                     lanes.watching(watched, arrival()?, runner())
                 }
@@ -139,11 +143,17 @@ impl Testbed {
             ReferenceChoice::Kernel => Told::KERNEL,
             _ => Told::default(),
         };
+        let mut lanes = lanes.told(told);
+        if let Some(longest) = self.window() {
+            let host = self.host(programs, nic.maps().clone())?;
+            lanes.punt(&|| host.runner(), longest);
+        }
         Ok(Running {
             maps: Arc::clone(&entry.maps),
             nic,
             reference,
-            lanes: lanes.told(told),
+            lanes,
+            fallback: None,
             order,
             watched: watches.is_some(),
             second_not,
@@ -193,7 +203,12 @@ impl Testbed {
     /// How the maps that queues share are watched, if queues are to run side by side
     /// nonetheless: `None` if an order is forced, some map cannot be watched, or copies of the
     /// maps would cost too much. Does not depend on the number of threads.
-    fn watches(&self, reasons: &[OrderReason], maps: &MapSet) -> Option<Vec<(MapId, Watch)>> {
+    fn watches(
+        &self,
+        reasons: &[OrderReason],
+        maps: &MapSet,
+        written: &BTreeSet<MapId>,
+    ) -> Option<Vec<(MapId, Watch)>> {
         let ours = matches!(
             self.settings.reference,
             ReferenceChoice::Auto | ReferenceChoice::Interp | ReferenceChoice::None
@@ -201,7 +216,7 @@ impl Testbed {
         // Marks of a worker process are not seen here.
         let here = self.settings.outside.is_none();
         let wanted = ours && here && self.settings.order.is_none() && self.queues > 1;
-        if !wanted || reasons.is_empty() || !Watched::affordable(maps) {
+        if !wanted || reasons.is_empty() || !Watched::affordable(maps, written) {
             return None;
         }
         reasons.iter().map(|r| Some((r.id, r.watch?))).collect()
@@ -212,7 +227,7 @@ impl Testbed {
     fn opinion(
         &self,
         programs: &[Arc<Program>],
-        verified: &[&Verified],
+        written: &BTreeSet<MapId>,
         reference: Option<&dyn Reference>,
     ) -> Result<bool, Option<String>> {
         let (ReferenceChoice::Auto, Some(reference), [program]) =
@@ -222,7 +237,11 @@ impl Testbed {
                 .then(|| "rbpf has no tail calls".to_owned()));
         };
         Rbpf::supports(program).map_err(|why| Some(why.to_string()))?;
-        let writes = order::writes_maps(verified);
+        let contents = |id: &MapId| {
+            let map = reference.maps().get(*id);
+            map.is_some_and(|map| map.kind() != MapType::Ringbuf)
+        };
+        let writes = written.iter().any(contents);
         let bytes: usize = reference.maps().iter().map(|m| m.memory().len()).sum();
         if writes && bytes > MOST_COPIED {
             return Err(Some(format!(
@@ -257,6 +276,28 @@ impl Testbed {
         Ok((lanes, None))
     }
 
+    /// The longest frame in bytes that the NIC runs a program on itself; `None` if it hands none
+    /// to the host.
+    fn window(&self) -> Option<usize> {
+        let packet = self.caps.packet();
+        let window = packet.window.known().filter(|_| packet.punt_beyond_window);
+        window.map(|bytes| bytes as usize)
+    }
+
+    /// The host's engine over these maps.
+    pub(super) fn host(
+        &self,
+        programs: &[Arc<Program>],
+        maps: MapSet,
+    ) -> Result<Interp, StartError> {
+        let setup = Setup {
+            programs: programs.to_vec(),
+            maps,
+            environment: Arc::clone(&self.environment),
+        };
+        Interp::new(setup).map_err(|e| StartError::Stop(unsupported(&e)))
+    }
+
     /// What a reference is built from, with the maps filled.
     pub(super) fn setup(
         &self,
@@ -283,9 +324,9 @@ impl Testbed {
         let stop = |e: &Unsupported| StartError::Stop(unsupported(e));
         Ok(match self.settings.reference {
             ReferenceChoice::None => None,
-            ReferenceChoice::Auto | ReferenceChoice::Interp => Some(Box::new(
-                cpu_reference::Interp::new(setup()?).map_err(|e| stop(&e))?,
-            )),
+            ReferenceChoice::Auto | ReferenceChoice::Interp => {
+                Some(Box::new(Interp::new(setup()?).map_err(|e| stop(&e))?))
+            }
             ReferenceChoice::Kernel => Some(Box::new(
                 cpu_reference::Kernel::new(setup()?).map_err(|e| stop(&e))?,
             )),

@@ -62,6 +62,7 @@ impl Testbed {
         if running.reference.is_none() {
             trace.silent[1] = Some("there is no reference".to_owned());
         }
+        self.quarantine()?;
         Ok(Some(trace))
     }
 }
