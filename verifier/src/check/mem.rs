@@ -445,6 +445,10 @@ impl Place<'_> {
         }
         let field = context::field_at(&self.platform.program.hook, offset);
         let why = match field {
+            Some(field) if writes && field.store_on_device => format!(
+                "`{}` can be written by a program that is bound to a device (--nic)",
+                field.name
+            ),
             Some(field) if writes => format!("`{}` cannot be written here", field.name),
             Some(field) if !context::readable(&self.platform.program.hook, field) => format!(
                 "`{}` is only there for programs in a devmap (section xdp/devmap)",

@@ -6,6 +6,7 @@
 //! `worklist` holds what is still to do, `loops` notices paths that come back unchanged.
 
 mod loops;
+mod pointers;
 mod precision;
 mod prune;
 mod worklist;
@@ -85,6 +86,7 @@ pub(crate) struct Explorer<'a, 'd, 'h> {
     pending: Vec<Path>,
     ids: Ids,
     effects: Effects,
+    pointers: pointers::Pointers,
     outcome: Outcome,
     /// Global functions that were called.
     called: BTreeSet<usize>,
@@ -115,6 +117,7 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
             pending: Vec::new(),
             ids: Ids::default(),
             effects: Effects::default(),
+            pointers: pointers::Pointers::new(len),
             outcome: Outcome {
                 stats: Stats {
                     call_depth: 1,
@@ -212,6 +215,7 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
         for assertion in &self.assertions[pc] {
             check::check(cx, &path.state, assertion)?;
         }
+        self.pointers.note(&path.state, pc, insn)?;
         self.outcome.visits.note(cx, &path.state, pc, insn);
         if let Some(device) = self.device.as_deref_mut() {
             let facts = crate::facts::of_state(cx, &path.state, insn);
