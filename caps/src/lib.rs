@@ -23,8 +23,10 @@
 //! profile only names its backend.
 #![forbid(unsafe_code)]
 
+mod change;
 mod check;
 pub mod domain;
+mod headroom;
 mod profile;
 mod read;
 pub mod record;
@@ -36,7 +38,9 @@ mod usage;
 pub mod value;
 mod write;
 
+pub use change::changes;
 pub use check::check;
+pub use headroom::{Headroom, headroom};
 pub use profile::{
     Caps, Known, Place, ProfileError, RecordFormat, builtin, builtin_names, builtin_text,
 };

@@ -66,6 +66,7 @@ mod error;
 pub mod fault;
 pub mod fuzz;
 pub mod mapdiff;
+pub mod matrix;
 pub mod outcomes;
 pub mod outside;
 pub mod pipeline;

@@ -168,7 +168,7 @@ fn atomic_region(checker: &mut Checker<'_>, pc: usize, row: &Row, region: Region
 }
 
 /// The name that profiles use of a region; `None` where there is no single one.
-pub(super) fn region_name(region: Region) -> Option<&'static str> {
+pub(crate) fn region_name(region: Region) -> Option<&'static str> {
     match region {
         Region::Stack { .. } => Some("stack"),
         Region::Packet => Some("packet"),

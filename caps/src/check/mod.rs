@@ -24,6 +24,7 @@ use crate::rules;
 use crate::value::{By, Fact, Names, Value};
 
 pub(crate) use frames::deepest as deepest_stack;
+pub(crate) use instructions::region_name;
 pub(crate) use maps::{sizes as maps_sizes, used as maps_used};
 pub(crate) use memory::packet_reach;
 

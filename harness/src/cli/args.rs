@@ -49,6 +49,16 @@ pub enum Format {
     Toml,
     /// `nic show` alone: the device's binary record, as hex.
     Tlv,
+    /// `check` alone: a line for each program and NIC.
+    Csv,
+    /// `check` alone: the matrix as a table, for a pull request's comment.
+    Markdown,
+    /// `check` alone: findings as SARIF 2.1.0.
+    Sarif,
+    /// `check` alone: a test case for each program and NIC.
+    Junit,
+    /// `check` alone: findings as GitHub's annotations.
+    Github,
 }
 
 /// When to use colour.
@@ -289,9 +299,49 @@ pub struct CheckArgs {
     #[command(flatten)]
     pub nics: NicArgs,
 
-    /// Which answers make the exit status 1.
-    #[arg(long, value_enum, default_value_t = FailOn::Fallback, value_name = "ANSWER")]
-    pub fail_on: FailOn,
+    /// Which answers make the exit status 1; with --against only what got worse does, unless
+    /// this is given.
+    #[arg(long, value_enum, value_name = "ANSWER")]
+    pub fail_on: Option<FailOn>,
+
+    /// Columns to show, a row for each program and NIC.
+    #[arg(
+        short = 'e',
+        long,
+        value_name = "COLUMN[,COLUMN…]",
+        value_delimiter = ','
+    )]
+    pub columns: Vec<String>,
+
+    /// Sort by these columns: `insns` ascending, `insnsv` descending.
+    #[arg(
+        short = 's',
+        long,
+        value_name = "COLUMN[,COLUMN…]",
+        value_delimiter = ','
+    )]
+    pub sort: Vec<String>,
+
+    /// Show only programs that match a pattern (`xdp_*`, `!*debug*`) or a comparison
+    /// (`insns>100`, `verdict=fallback`). May be repeated.
+    #[arg(short = 'f', long, value_name = "PATTERN|COMPARISON")]
+    pub filter: Vec<String>,
+
+    /// Write the matrix and every program's code as one self-contained page.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+
+    /// Save the result, for --against.
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+
+    /// Show what changed since a saved result; the exit status is 1 if something got worse.
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
+
+    /// Show the smallest set of changes to each NIC after which the program would fit.
+    #[arg(long)]
+    pub minimal_nic: bool,
 }
 
 /// Which answers make the exit status 1.

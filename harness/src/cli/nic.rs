@@ -66,7 +66,11 @@ fn show(name: &str, set: &[String], output: &mut Output) -> Result<Status, Error
                 .map_err(|e| Error::input(format!("{name}: {e}")))?;
             output.json(&value)?;
         }
-        Format::Text => output.print(&nic.to_text())?,
+        _ => {
+            // Refuses the forms that are other commands'.
+            output.is_json()?;
+            output.print(&nic.to_text())?;
+        }
     }
     Ok(Status::Ok)
 }

@@ -57,6 +57,19 @@ impl Output {
         self.print(&text)
     }
 
+    /// Writes a file that the user named.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    #[expect(
+        clippy::unused_self,
+        reason = "what a command writes is written through the output alone"
+    )]
+    pub(super) fn file(&self, path: &std::path::Path, bytes: &[u8]) -> Result<(), Error> {
+        std::fs::write(path, bytes)
+            .map_err(|e| Error::input(format!("{}: cannot write: {e}", path.display())))
+    }
+
     /// Whether the result is to be JSON.
     ///
     /// # Errors
@@ -69,6 +82,12 @@ impl Output {
                 "--format toml and tlv are for `nicbed nic show`",
             )
             .help("this command has --format text and json")),
+            Format::Csv | Format::Markdown | Format::Sarif | Format::Junit | Format::Github => {
+                Err(Error::usage(
+                    "--format csv, markdown, sarif, junit and github are for `nicbed check`",
+                )
+                .help("this command has --format text and json"))
+            }
         }
     }
 

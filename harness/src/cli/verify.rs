@@ -12,7 +12,7 @@ use super::input;
 use super::output::Output;
 use crate::clock::Stopwatch;
 use crate::error::{Error, Status};
-use crate::report::facts::facts;
+use crate::report::facts::{self, facts};
 use crate::report::json::{Document, Reject, Results, VerifyResult, VerifyStats};
 use crate::report::render_finding;
 use crate::verdicts::{self, KernelVerdict};
@@ -266,44 +266,12 @@ fn facts_text(verified: &verifier::Verified) -> String {
     let program = verified.program();
     let mut text = String::new();
     for (pc, insn) in program.insns.iter().enumerate() {
-        let facts = verified.facts(pc);
         if matches!(insn, isa::ebpf::Insn::WideTail) {
             continue;
         }
         let shown = crate::disassembly::insn(program, pc);
-        if !facts.reachable {
-            let _ = writeln!(text, "{pc:>5}: {shown:<44} ; unreachable");
-            continue;
-        }
-        let mut notes = Vec::new();
-        for (n, fact) in facts.registers.iter().enumerate() {
-            if fact.kind != verifier::facts::RegKind::Unknown {
-                notes.push(format!("r{n}={}", register_text(fact)));
-            }
-        }
-        let _ = writeln!(text, "{pc:>5}: {shown:<44} ; {}", notes.join(" "));
+        let known = facts::line(verified, pc);
+        let _ = writeln!(text, "{pc:>5}: {shown:<44} ; {known}");
     }
     text
-}
-
-fn register_text(fact: &verifier::facts::RegFact) -> String {
-    use verifier::facts::RegKind;
-    let range = match fact.range.as_constant() {
-        Some(n) => format!("{}", n as i64),
-        None if fact.range == verifier::domain::Range::UNKNOWN => String::new(),
-        None => format!("[{}, {}]", fact.range.umin, fact.range.umax),
-    };
-    match fact.kind {
-        RegKind::Scalar if range.is_empty() => "scalar".to_owned(),
-        RegKind::Scalar => range,
-        kind => format!(
-            "{}{}",
-            format!("{kind:?}").to_lowercase(),
-            if range == "0" {
-                String::new()
-            } else {
-                format!("+{range}")
-            }
-        ),
-    }
 }

@@ -17,7 +17,7 @@
 //! the map's lock. Packets between the two of a pair are left out of its schedules, as if both
 //! had come at the same time. Events are not compared. All of it is deterministic.
 //!
-//! [`access`] knows the accesses, [`schedule`] runs two packets, [`judge`] compares.
+//! `access` knows the accesses, `schedule` runs two packets, `judge` compares.
 
 mod access;
 mod judge;

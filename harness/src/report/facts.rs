@@ -1,10 +1,10 @@
-//! Facts as JSON, in the form that `docs/facts.md` describes.
+//! Facts as JSON, in the form that `docs/facts.md` describes, and in a line for people.
 
 use bpf::Program;
 use isa::ebpf::{CallTarget, Insn};
 use serde::Serialize;
 use verifier::Verified;
-use verifier::facts::{self, Held, RegKind};
+use verifier::facts::{self, Held, RegFact, RegKind};
 
 /// What holds at one pc over all paths.
 #[derive(Debug, Serialize)]
@@ -241,7 +241,7 @@ fn map_name(program: &Program, map: Option<usize>) -> Option<String> {
     Some(program.maps.get(map?)?.name.clone())
 }
 
-fn value(program: &Program, fact: &facts::RegFact) -> Option<Value> {
+fn value(program: &Program, fact: &RegFact) -> Option<Value> {
     let kind = match fact.kind {
         RegKind::Unknown => return None,
         RegKind::Scalar => Kind::Scalar,
@@ -348,4 +348,42 @@ fn call(program: &Program, pc: usize, insn: &Insn, facts: &facts::Facts) -> Opti
         value: place(given.and_then(|c| c.value)),
         constant_key: given.and_then(|c| c.constant_key),
     })
+}
+
+/// The registers before the instruction at `pc`, for people: `r1=ctx r2=[0, 255]`; `unreachable`
+/// if no path reaches it.
+pub fn line(verified: &Verified, pc: usize) -> String {
+    let facts = verified.facts(pc);
+    if !facts.reachable {
+        return "unreachable".to_owned();
+    }
+    facts
+        .registers
+        .iter()
+        .enumerate()
+        .filter(|(_, fact)| fact.kind != RegKind::Unknown)
+        .map(|(n, fact)| format!("r{n}={}", register_text(fact)))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn register_text(fact: &RegFact) -> String {
+    let range = match fact.range.as_constant() {
+        Some(n) => format!("{}", n as i64),
+        None if fact.range == verifier::domain::Range::UNKNOWN => String::new(),
+        None => format!("[{}, {}]", fact.range.umin, fact.range.umax),
+    };
+    match fact.kind {
+        RegKind::Scalar if range.is_empty() => "scalar".to_owned(),
+        RegKind::Scalar => range,
+        kind => format!(
+            "{}{}",
+            format!("{kind:?}").to_lowercase(),
+            if range == "0" {
+                String::new()
+            } else {
+                format!("+{range}")
+            }
+        ),
+    }
 }

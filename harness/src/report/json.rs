@@ -48,6 +48,13 @@ pub struct CheckResult {
     pub findings: Vec<Finding>,
     /// What the program needs; null if it was rejected.
     pub usage: Option<serde_json::Value>,
+    /// The rule of the first error or the tightest limit, in a few words.
+    pub binds: Option<String>,
+    /// How much of each limit the program uses.
+    pub headroom: Vec<caps::Headroom>,
+    /// What the NIC would have to declare, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minimal: Option<crate::matrix::minimal::Needed>,
     /// Why the object could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -122,6 +129,16 @@ pub struct VerifyStats {
     pub states: u64,
     /// Wall-clock time; differs from run to run.
     pub micros: u64,
+}
+
+/// `check`.
+#[derive(Debug, Serialize)]
+pub struct CheckResults {
+    /// In the order of the objects, their programs and the NICs.
+    pub results: Vec<CheckResult>,
+    /// What changed since a saved result, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Vec<crate::matrix::baseline::Change>>,
 }
 
 /// A list of results.

@@ -4,6 +4,7 @@ pub mod facts;
 mod finding;
 mod hexdump;
 pub mod json;
+pub mod junit;
 pub mod run;
 mod style;
 mod table;

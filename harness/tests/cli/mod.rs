@@ -166,6 +166,7 @@ impl Sandbox {
             .args(&args)
             .current_dir(&self.dir)
             .env_remove("NO_COLOR")
+            .env_remove("GITHUB_ACTIONS")
             .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
