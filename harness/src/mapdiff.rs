@@ -1,7 +1,7 @@
 //! Comparing the contents of two map sets, element by element.
 
 use bpf::finding::{Finding, Stage};
-use bpf::map::{Map, MapDef, MapSet, MapType};
+use bpf::map::{Map, MapDef, MapId, MapSet, MapType};
 
 /// One element in which two maps differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,15 +45,27 @@ const MOST: usize = 64;
 /// The first elements that differ, by map and key; empty if all are equal. Maps whose values
 /// are handles (programs, maps) or that the host drains (events) hold nothing to compare.
 pub fn compare(defs: &[MapDef], nic: &MapSet, reference: &MapSet) -> Vec<MapDifference> {
+    compare_but(defs, nic, reference, &|_| false, &|_, _| {})
+}
+
+/// The same without the maps that `skip` names; `clear` clears what of a value is left out.
+pub(crate) fn compare_but(
+    defs: &[MapDef],
+    nic: &MapSet,
+    reference: &MapSet,
+    skip: &dyn Fn(MapId) -> bool,
+    clear: &dyn Fn(MapId, &mut [u8]),
+) -> Vec<MapDifference> {
     let mut differences = Vec::new();
     for (id, def) in defs.iter().enumerate() {
         let (Some(nic), Some(reference)) = (nic.get(id), reference.get(id)) else {
             continue;
         };
-        if !comparable(def.kind) || differences.len() >= MOST {
+        if !comparable(def.kind) || differences.len() >= MOST || skip(id) {
             continue;
         }
-        compare_map(def, nic, reference, &mut differences);
+        let clear = |value: &mut [u8]| clear(id, value);
+        compare_map(def, nic, reference, &clear, &mut differences);
     }
     differences
 }
@@ -73,9 +85,20 @@ fn comparable(kind: MapType) -> bool {
     )
 }
 
-fn compare_map(def: &MapDef, nic: &Map, reference: &Map, into: &mut Vec<MapDifference>) {
+fn compare_map(
+    def: &MapDef,
+    nic: &Map,
+    reference: &Map,
+    clear: &dyn Fn(&mut [u8]),
+    into: &mut Vec<MapDifference>,
+) {
+    let cleared = |mut value: Vec<u8>| {
+        clear(&mut value);
+        value
+    };
     if matches!(def.kind, MapType::Queue | MapType::Stack) {
-        let (a, b) = (nic.host_values(), reference.host_values());
+        let values = |map: &Map| map.host_values().into_iter().map(cleared).collect();
+        let (a, b): (Vec<_>, Vec<_>) = (values(nic), values(reference));
         if let Some(at) = (0..a.len().max(b.len())).find(|i| a.get(*i) != b.get(*i)) {
             into.push(MapDifference {
                 map: def.name.clone(),
@@ -91,7 +114,8 @@ fn compare_map(def: &MapDef, nic: &Map, reference: &Map, into: &mut Vec<MapDiffe
     keys.sort();
     keys.dedup();
     for key in keys {
-        let (a, b) = (nic.host_lookup(&key).ok(), reference.host_lookup(&key).ok());
+        let value = |map: &Map| map.host_lookup(&key).ok().map(cleared);
+        let (a, b) = (value(nic), value(reference));
         if a != b {
             into.push(MapDifference {
                 map: def.name.clone(),

@@ -17,6 +17,8 @@ pub(super) struct Counts {
     pub(super) verdicts: BTreeMap<&'static str, u64>,
     pub(super) not_run: BTreeMap<NotRun, u64>,
     pub(super) compared: u64,
+    /// Packets not compared, since the kernel may have evicted elements of an LRU map.
+    pub(super) evicted: u64,
     /// Frames that the reference refused, by errno.
     pub(super) refused: BTreeMap<i32, u64>,
     pub(super) mismatched: u64,
@@ -37,7 +39,8 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    pub(super) fn note(&mut self, packet: &Processed<'_>) {
+    /// Counts a packet; with `evicted` without comparing it.
+    pub(super) fn note(&mut self, packet: &Processed<'_>, evicted: bool) {
         *self.verdicts.entry(packet.nic.verdict.name()).or_default() += 1;
         match packet.ran_on {
             RanOn::Nic => {}
@@ -50,6 +53,10 @@ impl Counts {
         if packet.nic.cost.cycles > 0 {
             self.cycles += packet.nic.cost.cycles;
             self.cycle_packets += 1;
+        }
+        if evicted {
+            self.evicted += 1;
+            return;
         }
         match packet.reference.as_ref().map(refused) {
             None => {}
@@ -69,8 +76,19 @@ impl Counts {
         }
     }
 
-    /// The frames that the reference refused.
-    pub(super) fn untold(&self) -> Option<Untold> {
+    /// The frames that were not compared.
+    pub(super) fn untold(&self) -> impl Iterator<Item = Untold> {
+        let evicted = (self.evicted > 0).then(|| Untold {
+            what: "evicted",
+            why: format!(
+                "{} packets, since the kernel may have evicted elements of a full LRU map",
+                self.evicted
+            ),
+        });
+        self.refused_frames().into_iter().chain(evicted)
+    }
+
+    fn refused_frames(&self) -> Option<Untold> {
         let frames: u64 = self.refused.values().sum();
         let errors = self
             .refused

@@ -8,6 +8,7 @@
 mod counts;
 mod fallback;
 mod maps;
+mod masks;
 mod races;
 mod start;
 mod trace;
@@ -17,12 +18,13 @@ use std::sync::Arc;
 use bpf::run::{Arrival, Environment, XDP_MAX_LINEAR, XDP_MIN_FRAME};
 use bpf::{Program, ProgramSet};
 use caps::Caps;
+use cpu_reference::Reference as _;
 use jit_backends::Loaded;
 use pcaps::rss::{DEFAULT_KEY, Rss};
 
 use crate::decide::{Decision, Verdict};
 use crate::error::Error;
-use crate::mapdiff::{self, MapDifference};
+use crate::mapdiff::MapDifference;
 use crate::outside::Outside;
 use crate::pipeline::{self, Assessment};
 use crate::replay::chunk::Chunk;
@@ -138,9 +140,8 @@ impl Testbed {
         let model = caps.model();
         let kernel = settings.reference == ReferenceChoice::Kernel;
         // A queue is a CPU, and the kernel has those of this machine.
-        let cpus = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
         let most = if kernel {
-            model.queues_max.min(cpus)
+            model.queues_max.min(cpus())
         } else {
             model.queues_max
         };
@@ -348,8 +349,22 @@ impl Testbed {
             return Ok(());
         }
         let counts = &mut self.counts;
-        let result = running.lanes.process(&self.chunk, |packet| {
-            counts.note(packet);
+        let Running {
+            lanes,
+            nic,
+            fallback,
+            masks,
+            evicted,
+            ..
+        } = running;
+        let maps = match fallback {
+            Some(host) => host.maps(),
+            None => nic.maps(),
+        };
+        let may_have_evicted = || masks.is_some() && masks::may_have_evicted(maps, cpus());
+        let result = lanes.process(&self.chunk, |packet| {
+            *evicted = *evicted || (!packet.differences.is_empty() && may_have_evicted());
+            counts.note(packet, *evicted);
             sink(packet)
         });
         self.chunk.clear();
@@ -386,11 +401,10 @@ impl Testbed {
                 not_compared.extend(self.counts.untold());
                 second = running.lanes.opinions();
                 second_not.clone_from(&running.second_not);
-                map_differences = Some(mapdiff::compare(
-                    &running.maps,
-                    running.live_maps(),
-                    r.maps(),
-                ));
+                map_differences = running.map_differences(r.as_ref());
+                if let Some(masks) = &running.masks {
+                    not_compared.extend(masks.untold(&running.maps));
+                }
             }
         }
         if let Some(first) = self.assessments.first() {
@@ -463,6 +477,11 @@ fn gives_up(asked: Option<Order>, queues: u32, reasons: &[OrderReason]) -> Optio
         ),
         Order::Arrival => Some("queues side by side: one packet at a time runs, on one thread"),
     }
+}
+
+/// How many CPUs this machine has.
+fn cpus() -> u32 {
+    threads(0) as u32
 }
 
 /// How many threads a setting means.

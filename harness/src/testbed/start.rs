@@ -13,6 +13,7 @@ use isa::ebpf::{CallTarget, Insn};
 use nic_model::{LoadError, Nic, ProgramId};
 use verifier::Verified;
 
+use super::masks::Masks;
 use super::{ReferenceChoice, Testbed, threads};
 use crate::compare::Told;
 use crate::error::Error;
@@ -46,6 +47,11 @@ pub(super) struct Running {
     /// Why there is no second opinion, where one was to be had.
     pub(super) second_not: Option<String>,
     pub(super) reasons: Vec<OrderReason>,
+    /// What cannot be compared, where the reference is the kernel.
+    pub(super) masks: Option<Masks>,
+    /// Whether the kernel may have evicted elements of an LRU map, so that from then on nothing
+    /// is compared.
+    pub(super) evicted: bool,
 }
 
 impl Testbed {
@@ -139,9 +145,11 @@ impl Testbed {
         };
         let (lanes, second_not) =
             self.second_opinion(programs, seeds, opinion, reference.as_deref(), lanes)?;
-        let told = match self.settings.reference {
-            ReferenceChoice::Kernel => Told::KERNEL,
-            _ => Told::default(),
+        let kernel = self.settings.reference == ReferenceChoice::Kernel;
+        let masks = kernel.then(|| Masks::of(&facts));
+        let told = match &masks {
+            Some(masks) => masks.told(Told::KERNEL),
+            None => Told::default(),
         };
         let mut lanes = lanes.told(told);
         if let Some(longest) = self.window() {
@@ -158,6 +166,8 @@ impl Testbed {
             watched: watches.is_some(),
             second_not,
             reasons,
+            masks,
+            evicted: false,
         })
     }
 

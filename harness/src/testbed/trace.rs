@@ -47,7 +47,7 @@ impl Testbed {
         let counts = &mut self.counts;
         let mut differences = Vec::new();
         let recorded = running.lanes.trace(&chunk, &sites, |packet| {
-            counts.note(packet);
+            counts.note(packet, false);
             differences = packet.differences.to_vec();
             sink(packet)
         })?;
