@@ -21,6 +21,9 @@ pub(crate) const MAP_DELETE: u32 = 3;
 /// `bpf_tail_call`.
 pub(crate) const TAIL_CALL: u32 = 12;
 
+/// `bpf_snprintf`.
+pub(crate) const SNPRINTF: u32 = 165;
+
 /// `bpf_get_smp_processor_id`.
 pub(crate) const GET_SMP_PROCESSOR_ID: u32 = 8;
 /// Most CPUs (queues) that a program may run on. The kernel bounds the number by the CPUs of the

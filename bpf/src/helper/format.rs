@@ -4,7 +4,7 @@
 //! `0 + - space` with a width. Addresses differ from engine to engine, so `%p` and the like print
 //! no number.
 
-use super::Machine;
+use super::{Machine, valid_format};
 use crate::map::Errno;
 
 /// Most bytes that one call prints.
@@ -109,12 +109,11 @@ pub(super) fn format<M: Machine>(
     args: &[u64],
     room: usize,
 ) -> Result<Vec<u8>, Errno> {
-    let end = format.iter().position(|b| *b == 0).ok_or(Errno::Einval)?;
-    let mut rest = &format[..end];
-    let printable = |b: &u8| matches!(b, b' '..=b'~' | b'\t'..=b'\r' | 0x80..);
-    if !rest.iter().all(printable) {
+    if !valid_format(format, args.len()) {
         return Err(Errno::Einval);
     }
+    let end = format.iter().position(|b| *b == 0).ok_or(Errno::Einval)?;
+    let mut rest = &format[..end];
     let mut args = args.iter().copied();
     let mut out = Vec::new();
     while let Some((first, after)) = rest.split_first() {

@@ -8,6 +8,7 @@
 //! Bodies trust their arguments' types as the verifier proved them; an address or a map handle
 //! that is none all the same gives a [`TrapCause`].
 
+mod conversions;
 mod csum;
 mod event;
 mod fib;
@@ -25,6 +26,7 @@ mod table;
 mod text;
 mod time;
 
+pub use conversions::valid_format;
 pub use machine::{Machine, Window};
 pub use map::tail_call_target;
 pub use names::{HelperNames, id_by_name, name};

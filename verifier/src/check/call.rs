@@ -4,6 +4,7 @@ use bpf::Hook;
 use bpf::helper::{Arg, Prototype, Return};
 
 use super::mem::Place;
+use super::text;
 use super::{describe, readable, unreleased};
 use crate::domain::{Kind, MapRef, State, Tnum, Value};
 use crate::platform;
@@ -49,6 +50,9 @@ pub(super) fn helper(cx: &Context<'_>, state: &State, id: u32) -> Result<(), Pro
             format!("{name} gives a pointer to the kernel's struct {structure}, which is not modelled yet"),
         )
         .about(name));
+    }
+    if id == platform::SNPRINTF {
+        text::format(platform, state)?;
     }
     if id == platform::TAIL_CALL
         && let Some(reference) = state.references.first()
@@ -257,11 +261,10 @@ fn argument(
         )
         .about(prototype.name)),
         Arg::ConstStr => match value.kind {
-            Kind::MapValue {
-                map,
-                or_null: false,
-            } if platform.frozen(map).is_some() => Ok(()),
-            _ => Err(wrong("map_value of a read-only map")),
+            Kind::MapValue { or_null: false, .. } => text::constant(platform, reg, value)
+                .map(|_| ())
+                .map_err(|p| p.about(prototype.name)),
+            _ => Err(wrong("map_value")),
         },
     }
 }

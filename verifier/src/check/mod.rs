@@ -4,6 +4,7 @@ mod call;
 mod function;
 mod legacy;
 mod mem;
+mod text;
 
 use isa::ebpf::{AluOp, Operand, Reg, Wide, Width};
 
