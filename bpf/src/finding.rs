@@ -28,6 +28,23 @@ pub struct Finding {
     pub why: String,
     /// What to do next; empty where nothing can be said.
     pub help: String,
+    /// How it came about: the instructions and branches that led there, in the order in which
+    /// the program came to them; empty where nothing can be said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<Waypoint>,
+}
+
+/// One place on the way to what a finding is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waypoint {
+    /// Slot in the linked program.
+    pub pc: usize,
+    /// Source file, where known.
+    pub file: Option<String>,
+    /// Source line from 1, where known.
+    pub line: Option<u32>,
+    /// What happened there.
+    pub text: String,
 }
 
 /// How much a finding weighs.
@@ -82,6 +99,7 @@ impl Finding {
             message: message.into(),
             why: String::new(),
             help: String::new(),
+            path: Vec::new(),
         }
     }
 
@@ -117,6 +135,22 @@ impl Finding {
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Finding {
         self.help = help.into();
+        self
+    }
+
+    /// The same with how it came about: places, and what happened there.
+    #[must_use]
+    pub fn path(mut self, path: Vec<(usize, String)>, source: &crate::program::Source) -> Finding {
+        let waypoints = path.into_iter().map(|(pc, text)| {
+            let place = source.place_at(pc);
+            Waypoint {
+                pc,
+                file: place.map(|(file, _)| file.to_owned()),
+                line: place.map(|(_, line)| line),
+                text,
+            }
+        });
+        self.path = waypoints.collect();
         self
     }
 

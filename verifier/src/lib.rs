@@ -61,6 +61,7 @@ use std::sync::{Arc, OnceLock};
 use bpf::{Finding, Program};
 
 pub use facts::Facts;
+use report::Failure;
 use transfer::Context;
 
 pub use hooks::{DeviceHooks, Visit};
@@ -177,8 +178,8 @@ pub fn verify(program: Arc<Program>, options: Options<'_>) -> Result<Verified, B
         match &result {
             Ok(proved) => log::processed(&mut log, &proved.stats, &proved.frames),
             Err(failed) => {
-                log::refused(&mut log, &failed.1.message);
-                log::processed(&mut log, &failed.2, &[]);
+                log::refused(&mut log, &failed.problem.message);
+                log::processed(&mut log, &failed.stats, &[]);
             }
         }
     }
@@ -195,9 +196,14 @@ pub fn verify(program: Arc<Program>, options: Options<'_>) -> Result<Verified, B
             device: proved.device,
         }),
         Err(failed) => {
-            let (pc, problem, stats) = *failed;
+            let Failure {
+                pc,
+                problem,
+                path,
+                stats,
+            } = *failed;
             Err(Box::new(Rejection {
-                finding: problem.at(pc, &program),
+                finding: problem.at(pc, &program).path(path, &program.source),
                 stats,
                 log,
             }))
@@ -214,11 +220,12 @@ struct Proved {
     device: Vec<u64>,
 }
 
-/// A problem, its pc, and what was spent until then.
-type Failed = Box<(usize, report::Problem, Stats)>;
-
-fn prove(program: &Program, options: Options<'_>, log: &mut String) -> Result<Proved, Failed> {
-    let early = |(pc, problem)| Box::new((pc, problem, Stats::default()));
+fn prove(
+    program: &Program,
+    options: Options<'_>,
+    log: &mut String,
+) -> Result<Proved, Box<Failure>> {
+    let early = |(pc, problem)| Failure::new(pc, problem, Stats::default());
     let declared = declared::Declared::of(program);
     let platform = platform::Platform {
         program,
@@ -244,7 +251,7 @@ fn prove(program: &Program, options: Options<'_>, log: &mut String) -> Result<Pr
     let explorer = explore::Explorer::new(&cx, &assertions, device.as_deref_mut(), log);
     let mut outcome = explorer.run()?;
     outcome.stats.stack_bytes = stack::check(program, &cfg, &outcome.stack)
-        .map_err(|(pc, problem)| Box::new((pc, problem, outcome.stats)))?;
+        .map_err(|(pc, problem)| Failure::new(pc, problem, outcome.stats))?;
     findings.append(&mut outcome.findings);
     let mut learned = Vec::new();
     if let Some(hooks) = device {

@@ -2,6 +2,8 @@
 
 use bpf::{Finding, Program, Stage};
 
+use crate::Stats;
+
 /// One rule of the verifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuleInfo {
@@ -74,6 +76,29 @@ pub(crate) struct Problem {
     pub(crate) message: String,
     pub(crate) why: String,
     pub(crate) help: String,
+}
+
+/// A broken rule where it was met.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) pc: usize,
+    pub(crate) problem: Problem,
+    /// How it came about: places of the failing path, and what happened there.
+    pub(crate) path: Vec<(usize, String)>,
+    /// What was spent until then.
+    pub(crate) stats: Stats,
+}
+
+impl Failure {
+    /// One that needs no explaining.
+    pub(crate) fn new(pc: usize, problem: Problem, stats: Stats) -> Box<Failure> {
+        Box::new(Failure {
+            pc,
+            problem,
+            path: Vec::new(),
+            stats,
+        })
+    }
 }
 
 impl Problem {

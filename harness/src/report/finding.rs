@@ -34,6 +34,18 @@ pub fn render_finding(
     {
         text.push_str(&format!("   {} {}\n", style.dim("|"), line.text.trim()));
     }
+    for (index, step) in finding.path.iter().enumerate() {
+        let label = if index == 0 { "path:" } else { "     " };
+        let line = step
+            .line
+            .map_or_else(String::new, |line| format!(" (line {line})"));
+        text.push_str(&format!(
+            "  {} {label} insn {}{line}: {}\n",
+            style.dim("="),
+            step.pc,
+            step.text
+        ));
+    }
     for (label, body) in [("why", &finding.why), ("help", &finding.help)] {
         if !body.is_empty() {
             text.push_str(&format!("  {} {label}: {body}\n", style.dim("=")));

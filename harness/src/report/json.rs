@@ -104,6 +104,8 @@ pub struct Reject {
     pub why: String,
     /// What to do next.
     pub help: String,
+    /// How it came about.
+    pub path: Vec<bpf::finding::Waypoint>,
 }
 
 impl From<&Finding> for Reject {
@@ -116,6 +118,7 @@ impl From<&Finding> for Reject {
             message: f.message.clone(),
             why: f.why.clone(),
             help: f.help.clone(),
+            path: f.path.clone(),
         }
     }
 }

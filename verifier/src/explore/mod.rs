@@ -3,8 +3,10 @@
 //! States are never joined: that would lose the correlations that real programs rest on. What
 //! keeps this finite is pruning (`prune`), made effective by knowing which numbers matter
 //! (`precision`), and made sound by pruning only against states all of whose paths have ended.
-//! `worklist` holds what is still to do, `loops` notices paths that come back unchanged.
+//! `worklist` holds what is still to do, `loops` notices paths that come back unchanged,
+//! `explain` tells how a refused value came about.
 
+mod explain;
 mod loops;
 mod pointers;
 mod precision;
@@ -22,7 +24,7 @@ use crate::domain::{Ids, State};
 use crate::early_ends;
 use crate::facts::Visits;
 use crate::log::{self, Log};
-use crate::report::{Problem, Rule};
+use crate::report::{Failure, Problem, Rule};
 use crate::transfer::branch::Branch;
 use crate::transfer::{self, Context, Effects, Next};
 use crate::{DeviceHooks, Stats, Visit};
@@ -137,7 +139,7 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
     ///
     /// # Errors
     /// The first problem met, with its pc and what was spent until then.
-    pub(crate) fn run(mut self) -> Result<Outcome, Box<(usize, Problem, Stats)>> {
+    pub(crate) fn run(mut self) -> Result<Outcome, Box<Failure>> {
         self.root(0)?;
         let mut done = BTreeSet::new();
         while let Some(&start) = self.called.difference(&done).next() {
@@ -148,7 +150,7 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
     }
 
     /// Explores the function that starts at `start` by what it is given, until nothing is left.
-    fn root(&mut self, start: usize) -> Result<(), Box<(usize, Problem, Stats)>> {
+    fn root(&mut self, start: usize) -> Result<(), Box<Failure>> {
         self.tree = Tree::new();
         self.kept.clear();
         self.by_pc.iter_mut().for_each(Vec::clear);
@@ -166,7 +168,12 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
         while let Some(mut path) = self.pending.pop() {
             if let Err(problem) = self.follow(&mut path) {
                 self.outcome.stats.states += self.kept.len() as u64;
-                return Err(Box::new((path.pc, problem, self.outcome.stats)));
+                return Err(Box::new(Failure {
+                    pc: path.pc,
+                    path: self.explain(&path, start, &problem),
+                    problem,
+                    stats: self.outcome.stats,
+                }));
             }
             self.ended(path.checkpoint);
         }

@@ -197,7 +197,7 @@ impl Explorer<'_, '_, '_> {
 
 /// From what is needed after `insn` to what is needed before it. The call depth after it goes
 /// in, the depth before it comes out.
-fn step_back(
+pub(super) fn step_back(
     insn: &Insn,
     store: Option<SlotAt>,
     fill: Option<SlotAt>,

@@ -16,7 +16,7 @@ use crate::domain::State;
 use crate::transfer::{Context, Effects};
 
 pub(crate) use insn::text;
-pub(crate) use value::registers;
+pub(crate) use value::{register, registers};
 
 /// Longest log kept, in bytes.
 const MAX_LOG: usize = 64 << 20;
