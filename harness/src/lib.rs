@@ -67,6 +67,7 @@ pub mod fault;
 pub mod fuzz;
 pub mod mapdiff;
 pub mod matrix;
+pub mod mutants;
 pub mod outcomes;
 pub mod outside;
 pub mod pipeline;

@@ -117,6 +117,13 @@ pub enum Command {
     ///
     /// Example: nicbed fuzz --backend x86_64 --cases 20000
     Fuzz(FuzzArgs),
+    /// Break a backend on purpose, and see whether that is found.
+    ///
+    /// Each mutant has one mistake in the image of one generated program. Native code runs in
+    /// worker processes.
+    ///
+    /// Example: nicbed mutants --backend x86_64 --programs 200
+    Mutants(MutantsArgs),
     /// Look at captures, or generate them.
     ///
     /// Example: nicbed pcap gen --mix imix --packets 10000 -o imix.pcap
@@ -500,6 +507,34 @@ pub struct ConformanceArgs {
     /// store.
     #[arg(long, value_name = "NIC")]
     pub nic: Option<String>,
+}
+
+/// `nicbed mutants`
+#[derive(Clone, Debug, Args)]
+pub struct MutantsArgs {
+    /// Backend to break.
+    #[arg(long, value_name = "NAME")]
+    pub backend: String,
+
+    /// NIC that its code runs on; by default its backend's with the longest code store.
+    #[arg(long, value_name = "NIC")]
+    pub nic: Option<String>,
+
+    /// Seed of programs, mistakes and packets.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+
+    /// Programs to generate.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub programs: u64,
+
+    /// Mutants of each program.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub mutants: usize,
+
+    /// Packets that the suite runs each mutant over; the judge takes a hundred times as many.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub packets: u64,
 }
 
 /// `nicbed plugin`

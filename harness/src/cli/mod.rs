@@ -9,6 +9,7 @@ mod fuzz;
 mod input;
 mod inspect;
 mod jit;
+mod mutants;
 mod nic;
 mod output;
 mod pcap;
@@ -16,8 +17,10 @@ mod run;
 mod verify;
 
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser as _};
+use nic_model::Workers;
 
 use self::args::{Cli, Color, Command, Format};
 use self::output::Output;
@@ -66,6 +69,11 @@ pub fn main() -> u8 {
     }
 }
 
+/// Worker processes of this very binary.
+fn workers() -> Arc<Workers> {
+    Arc::new(Workers::new("/proc/self/exe"))
+}
+
 /// Serves worker processes, see `nic_model::native::worker`.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 fn worker() -> Result<Status, Error> {
@@ -92,6 +100,7 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<Status, Error> {
         Some(Command::Conformance(args)) => conformance::run(&args, output),
         Some(Command::Plugin(args)) => conformance::plugin(&args, output),
         Some(Command::Fuzz(args)) => fuzz::run(&args, output),
+        Some(Command::Mutants(args)) => mutants::run(&args, output),
         Some(Command::Pcap { what }) => pcap::run(&what, output),
         Some(Command::Explain { rule }) => explain::run(rule.as_deref(), output),
         Some(Command::Worker) => worker(),
