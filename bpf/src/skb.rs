@@ -17,6 +17,8 @@ use crate::run::{Environment, Frame};
 
 /// Bytes before a test run's frame (`NET_SKB_PAD`).
 pub const SKB_HEADROOM: usize = 64;
+/// [`Skb::transport`] where nobody said where the header is.
+pub const NO_TRANSPORT: u16 = u16::MAX;
 /// Largest frame of a test run, in bytes: a page less headroom and the kernel's own at the end.
 pub const SKB_MAX_FRAME: usize = 3712;
 /// Largest packet that helpers may make, in bytes (`SKB_MAX_ALLOC`).
@@ -77,6 +79,12 @@ pub struct Skb {
     pub linear: u32,
     /// Where the network header begins, in bytes from `data`.
     pub network: u32,
+    /// Bytes before the packet in the kernel's buffer.
+    pub headroom: u32,
+    /// Where the transport header begins in that buffer; [`NO_TRANSPORT`] where nobody said.
+    pub transport: u16,
+    /// Bytes of the link header, where a helper has settled that; else 0.
+    pub mac_len: u32,
     /// Whether the hash was computed or set since it was last forgotten.
     pub hashed: bool,
     /// How many checksums after the first were found right; `None` where none was checked.
@@ -157,6 +165,9 @@ impl Skb {
                 .max(ETH_HEADER as u32)
                 .min(len),
             network: ETH_HEADER as u32,
+            headroom: SKB_HEADROOM as u32,
+            transport: NO_TRANSPORT,
+            mac_len: 0,
             hashed: false,
             csum_level: None,
             encapsulated: false,
@@ -207,6 +218,27 @@ impl Skb {
     /// A number of `size` bytes at byte `offset` of the socket's structure.
     pub fn load_sock(&self, offset: usize, size: usize) -> Option<u64> {
         part(&self.sock, offset, size)
+    }
+
+    /// Makes room for `by` bytes before the packet in the kernel's buffer, in steps of 64. Linux
+    /// moves the transport header's place with it even where there is none, which then is one.
+    pub fn make_headroom(&mut self, by: u32) {
+        const STEP: u32 = 64;
+        if self.headroom < by {
+            let more = (by - self.headroom).next_multiple_of(STEP);
+            self.headroom += more;
+            self.transport = self.transport.wrapping_add(more as u16);
+        }
+    }
+
+    /// How short the packet may become, in bytes: a header must remain.
+    pub fn min_len(&self) -> u32 {
+        let transport = u32::from(self.transport).saturating_sub(self.headroom);
+        if self.transport != NO_TRANSPORT && transport > 0 {
+            transport
+        } else {
+            self.network
+        }
     }
 
     /// Forgets the hash, as what changes a packet's headers does.

@@ -19,13 +19,13 @@ fn sum(bytes: &[u8], seed: u32) -> u32 {
 }
 
 /// Ones' complement addition.
-fn add(a: u32, b: u32) -> u32 {
+pub(super) fn add(a: u32, b: u32) -> u32 {
     let (low, carry) = a.overflowing_add(b);
     low + u32::from(carry)
 }
 
 /// Brings a ones' complement number to 16 bits.
-fn fold(sum: u32) -> u64 {
+pub(super) fn fold(sum: u32) -> u64 {
     let sum = (sum & 0xffff) + (sum >> 16);
     u64::from((sum & 0xffff) + (sum >> 16))
 }

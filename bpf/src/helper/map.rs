@@ -34,6 +34,17 @@ impl Copied {
         }
     }
 
+    /// A copy of these bytes.
+    pub(super) fn of(from: &[u8]) -> Copied {
+        if from.len() <= SMALL {
+            let mut bytes = [0; SMALL];
+            bytes[..from.len()].copy_from_slice(from);
+            Copied::Few(bytes, from.len())
+        } else {
+            Copied::Many(from.to_vec())
+        }
+    }
+
     /// The bytes.
     #[inline]
     pub(super) fn bytes(&self) -> &[u8] {

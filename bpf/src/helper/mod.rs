@@ -21,6 +21,7 @@ mod packet;
 mod prototype;
 mod redirect;
 mod routes;
+mod skb;
 mod syncookie;
 mod table;
 mod text;
@@ -59,6 +60,7 @@ pub fn call<M: Machine>(id: u32, machine: &mut M, args: [u64; 5]) -> Result<u64,
         6 => event::trace_printk(machine, args),
         7 => Ok(u64::from(machine.random())),
         8 => Ok(u64::from(machine.cpu())),
+        23 if machine.skb().is_some() => Ok(skb::redirect(machine, args)),
         23 => Ok(redirect::redirect(machine, args)),
         25 => event::perf_event_output(machine, args),
         28 => csum::csum_diff(machine, args),
@@ -93,6 +95,6 @@ pub fn call<M: Machine>(id: u32, machine: &mut M, args: [u64; 5]) -> Result<u64,
         205 => syncookie::generate(machine, args, syncookie::V6),
         206 => syncookie::check(machine, args, syncookie::V4),
         207 => syncookie::check(machine, args, syncookie::V6),
-        id => Err(TrapCause::BadHelper { id }),
+        id => skb::call(id, machine, args).unwrap_or(Err(TrapCause::BadHelper { id })),
     }
 }

@@ -38,6 +38,8 @@ errnos! {
     Eoverflow = 75, "EOVERFLOW";
     Eopnotsupp = 95, "EOPNOTSUPP";
     Eafnosupport = 97, "EAFNOSUPPORT";
+    Eproto = 71, "EPROTO";
+    Ealready = 114, "EALREADY";
     Enotsupp = 524, "ENOTSUPP";
 }
 

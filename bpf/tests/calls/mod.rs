@@ -159,6 +159,72 @@ pub fn here(machine: &mut TestMachine, calls: &[Call]) {
     }
 }
 
+/// Where a tc program leaves what it reads of its context at its end, 8 bytes a number.
+pub const CONTEXT: usize = 512;
+/// Offset and size of these numbers in `struct __sk_buff`; the last is what of the packet is
+/// linear.
+pub const NUMBERS: [(usize, usize); 16] = [
+    (0, 4),
+    (4, 4),
+    (8, 4),
+    (12, 4),
+    (16, 4),
+    (20, 4),
+    (24, 4),
+    (28, 4),
+    (32, 4),
+    (44, 4),
+    (68, 4),
+    (160, 4),
+    (164, 4),
+    (152, 8),
+    (180, 1),
+    (80, 4),
+];
+/// That of `hash`.
+pub const HASH: usize = 10;
+/// That of `wire_len`, which is 0 in a test run that is given no context.
+pub const WIRE_LEN: usize = 11;
+
+/// What the program reads of its context at its end; `ignored` are left out.
+fn context_program(slots: &mut Vec<u64>, ignored: &[usize]) {
+    slots.truncate(slots.len() - 2);
+    for (i, (offset, size)) in NUMBERS.into_iter().enumerate() {
+        if ignored.contains(&i) {
+            continue;
+        }
+        let load = match size {
+            1 => 0x71,
+            8 => 0x79,
+            _ => 0x61,
+        };
+        slots.push(insn(load, 0, 6, offset as i16, 0));
+        if offset == 80 {
+            slots.push(insn(0x61, 1, 6, 76, 0));
+            slots.push(insn(0x1f, 0, 1, 0, 0));
+        }
+        slots.push(insn(0x7b, 9, 0, (CONTEXT + 8 * i) as i16, 0));
+    }
+    slots.push(insn(0xb7, 0, 0, 0, 2));
+    slots.push(insn(0x95, 0, 0, 0, 0));
+}
+
+/// The same of the test machine.
+fn context_here(machine: &mut TestMachine, ignored: &[usize]) {
+    let skb = machine.skb.clone().unwrap();
+    for (i, (offset, size)) in NUMBERS.into_iter().enumerate() {
+        if ignored.contains(&i) {
+            continue;
+        }
+        let number = match offset {
+            80 => u64::from(skb.linear),
+            _ => skb.load(offset, size).unwrap(),
+        };
+        let at = CONTEXT + 8 * i;
+        machine.memory[at..at + 8].copy_from_slice(&number.to_le_bytes());
+    }
+}
+
 /// Runs on both sides and compares memory, packet and the maps. Gives the machine, and what the
 /// calls returned.
 pub fn compare(
@@ -167,7 +233,22 @@ pub fn compare(
     calls: &[Call],
     maps: &[Pair],
 ) -> (TestMachine, Vec<i64>) {
-    let mut machine = TestMachine::new(frame, SIZE);
+    compare_on(None, frame, content, calls, maps)
+}
+
+/// The same in a tc program where `tc` is given: the numbers of the context that are not
+/// compared.
+pub fn compare_on(
+    tc: Option<&[usize]>,
+    frame: &[u8],
+    content: &[u8],
+    calls: &[Call],
+    maps: &[Pair],
+) -> (TestMachine, Vec<i64>) {
+    let mut machine = match tc {
+        None => TestMachine::new(frame, SIZE),
+        Some(_) => TestMachine::tc(frame, SIZE),
+    };
     machine.memory[SCRATCH as usize..SCRATCH as usize + content.len()].copy_from_slice(content);
     for pair in maps {
         let map = Map::new(&pair.def, kernel::possible_cpus()).unwrap();
@@ -182,14 +263,21 @@ pub fn compare(
     }
     let memory = pair(MapType::Array, 4, SIZE as u32, 1);
     memory.theirs.update(&[0; 4], &machine.memory, 0).unwrap();
-    let slots = program(&memory.theirs, calls, maps);
-    let loaded = KernelProgram::load(&slots).unwrap_or_else(|(errno, log)| {
+    let mut slots = program(&memory.theirs, calls, maps);
+    if let Some(ignored) = tc {
+        context_program(&mut slots, ignored);
+    }
+    let kind = if tc.is_some() { 3 } else { 6 };
+    let loaded = KernelProgram::load_type(kind, &slots).unwrap_or_else(|(errno, log)| {
         panic!("{calls:?}: errno {errno}\n{log}");
     });
     let run = loaded.run(frame).unwrap();
     assert_eq!(run.retval, 2);
     let kernels = memory.theirs.lookup(&[0; 4]).unwrap();
     here(&mut machine, calls);
+    if let Some(ignored) = tc {
+        context_here(&mut machine, ignored);
+    }
     let results = |bytes: &[u8]| -> Vec<i64> {
         bytes
             .chunks_exact(8)
@@ -198,7 +286,15 @@ pub fn compare(
             .collect()
     };
     assert_eq!(results(&machine.memory), results(&kernels), "{calls:x?}");
-    assert!(machine.memory == kernels, "memory differs after {calls:x?}");
+    if let Some(at) = (0..SIZE).find(|at| machine.memory[*at] != kernels[*at]) {
+        let at = at / 8 * 8;
+        panic!(
+            "memory differs at {at} after {calls:x?} on {:x?}: {:x?}, the kernel has {:x?}",
+            &frame[..frame.len().min(64)],
+            &machine.memory[at..at + 8],
+            &kernels[at..at + 8]
+        );
+    }
     // A test run gives the metadata too.
     let ours = &machine.area[machine.meta as usize..machine.end as usize];
     let kernels = &run.bytes[..];

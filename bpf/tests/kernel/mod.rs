@@ -301,7 +301,7 @@ impl KernelProgram {
         // SAFETY: reads 8 bytes; moves this thread only.
         let moved = unsafe { libc::sched_setaffinity(0, 8, (&raw const cpu0).cast()) };
         assert_eq!(moved, 0, "{}", Error::last_os_error());
-        let mut out = vec![0u8; 8192];
+        let mut out = vec![0u8; 32768];
         let mut attr = Attr::new()
             .u32(0, self.raw() as u32)
             .u32(8, frame.len() as u32)

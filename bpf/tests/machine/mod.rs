@@ -5,9 +5,14 @@
     reason = "each test file uses a part of it"
 )]
 
+use bpf::Hook;
 use bpf::helper::{Machine, Window, random};
 use bpf::map::{MapId, MapSet, ValueAt};
-use bpf::run::{Environment, EventKind, RedirectTarget, TrapCause, XDP_HEADROOM, XDP_MAX_LINEAR};
+use bpf::run::{
+    Arrival, Batch, Emitted, Environment, EventKind, RedirectTarget, TrapCause, XDP_HEADROOM,
+    XDP_MAX_LINEAR,
+};
+use bpf::skb::Skb;
 
 /// Address of the block of memory.
 pub const MEMORY: u64 = 0x10_0000;
@@ -30,6 +35,8 @@ pub struct TestMachine {
     pub randoms: u32,
     pub redirect: Option<RedirectTarget>,
     pub events: Vec<(EventKind, Vec<u8>)>,
+    pub skb: Option<Skb>,
+    pub emitted: Vec<Emitted>,
 }
 
 impl TestMachine {
@@ -51,7 +58,27 @@ impl TestMachine {
             randoms: 0,
             redirect: None,
             events: Vec::new(),
+            skb: None,
+            emitted: Vec::new(),
         }
+    }
+
+    /// The same for a tc program, without room.
+    pub fn tc(frame: &[u8], memory: usize) -> TestMachine {
+        let mut machine = TestMachine::new(&[], memory);
+        let mut batch = Batch::new();
+        let arrival = Arrival {
+            number: 0,
+            arrival_ns: 0,
+            port: 1,
+            queue: 0,
+        };
+        batch.push(arrival, frame, 0, 0);
+        batch.arrive(&Hook::TC, &machine.environment);
+        machine.skb = batch.skbs.pop();
+        machine.area = frame.to_vec();
+        (machine.meta, machine.data, machine.end) = (0, 0, frame.len() as u32);
+        machine
     }
 
     /// The bytes of the packet.
@@ -141,6 +168,28 @@ impl Machine for TestMachine {
             data: &mut self.data,
             end: &mut self.end,
         }
+    }
+
+    fn skb(&mut self) -> Option<(Window<'_>, &mut Skb)> {
+        let window = Window {
+            area: &mut self.area,
+            meta: &mut self.meta,
+            data: &mut self.data,
+            end: &mut self.end,
+        };
+        self.skb.as_mut().map(|skb| (window, skb))
+    }
+
+    fn make_room(&mut self, head: u32, tail: u32) {
+        let (area, by) = bpf::area::grown(&self.area, (self.meta, self.end), head, tail);
+        self.area = area;
+        for border in [&mut self.meta, &mut self.data, &mut self.end] {
+            *border = border.wrapping_add(by);
+        }
+    }
+
+    fn send(&mut self, copy: Emitted) {
+        self.emitted.push(copy);
     }
 
     fn cpu(&self) -> u32 {
