@@ -90,7 +90,7 @@ fn make_head<M: Machine>(machine: &mut M, head: u32) {
 /// Inserts `len` zero bytes at byte `at` of the packet, which has room before it; the network
 /// header stays as far from the packet's first byte as it was. Linux does not mind if the packet
 /// ends before `at`: what then comes to be in it is not defined, here it is 0.
-fn insert(packet: &mut Packet<'_>, at: u32, len: u32) -> Result<(), Errno> {
+fn insert(packet: &mut Packet<'_>, at: u32, len: u32) {
     packet.skb.linear = packet.skb.linear.max(at).min(packet.len());
     packet.push(len);
     let start = *packet.window.data as usize;
@@ -100,7 +100,6 @@ fn insert(packet: &mut Packet<'_>, at: u32, len: u32) -> Result<(), Errno> {
     let from = (start + len).min(end)..(start + len + at).min(end);
     area.copy_within(from, start);
     area[(start + at).min(end)..(start + at + len).min(end)].fill(0);
-    Ok(())
 }
 
 /// Removes `len` bytes at byte `at`, the other way round.
@@ -125,8 +124,10 @@ pub(super) fn call<M: Machine>(
         10 => csum::replace_l3(machine, args),
         11 => csum::replace_l4(machine, args),
         13 => redirect::clone(machine, args),
-        // No control group, route or transformation has anything to say of a packet here.
-        17 | 24 | 151 => Ok(0),
+        // No control group or route has anything to say of a packet here; nothing but root owns a
+        // socket; sockets that were found are given back, and none is; the packet's own is neither
+        // of TCP nor listening.
+        17 | 24 | 47 | 86 | 96 | 98 | 151 => Ok(0),
         18 => vlan::push(machine, args),
         19 => vlan::pop(machine),
         20 => tunnel::key(machine, args),
@@ -144,8 +145,6 @@ pub(super) fn call<M: Machine>(
         41 => fields::forget_hash(machine),
         43 => size::change_head(machine, args),
         46 => Ok(fields::SOCKET_COOKIE),
-        // Nothing but root owns a socket here.
-        47 => Ok(0),
         48 => fields::set_hash(machine, args),
         50 => room::adjust(machine, args),
         66 => fields::xfrm_state(machine, args),
@@ -153,16 +152,13 @@ pub(super) fn call<M: Machine>(
         // The root of all control groups.
         79 => Ok(1),
         83 => Ok(u64::from(args[1] as u32 == 0)),
-        // Sockets that were found are given back; none is.
-        86 => Ok(0),
-        // The packet's socket is a whole one, and neither of TCP nor listening.
+        // The packet's socket is a whole one.
         95 => Ok(args[0]),
-        96 | 98 => Ok(0),
         97 => fields::ecn_set_ce(machine),
         124 => Ok(fields::sk_assign(args)),
         135 => csum::level(machine, args),
-        152 => redirect::neighbour(machine, args),
-        155 => redirect::peer(machine, args),
+        152 => Ok(redirect::neighbour(machine, args)),
+        155 => Ok(redirect::peer(machine, args)),
         192 => fields::set_tstamp(machine, args),
         _ => return None,
     })

@@ -36,21 +36,21 @@ fn via<M: Machine>(machine: &mut M, ifindex: u64, via: Via) -> u64 {
 }
 
 /// `bpf_redirect_neigh(ifindex, params, size, flags)`.
-pub(super) fn neighbour<M: Machine>(machine: &mut M, args: [u64; 5]) -> Result<u64, TrapCause> {
+pub(super) fn neighbour<M: Machine>(machine: &mut M, args: [u64; 5]) -> u64 {
     let [ifindex, _, size, flags, _] = args;
     let size = size as u32;
     if flags != 0 || (size != 0 && size < NEIGHBOUR) {
-        return Ok(SHOT);
+        return SHOT;
     }
-    Ok(via(machine, ifindex, Via::Neighbour))
+    via(machine, ifindex, Via::Neighbour)
 }
 
 /// `bpf_redirect_peer(ifindex, flags)`.
-pub(super) fn peer<M: Machine>(machine: &mut M, args: [u64; 5]) -> Result<u64, TrapCause> {
+pub(super) fn peer<M: Machine>(machine: &mut M, args: [u64; 5]) -> u64 {
     if args[1] != 0 {
-        return Ok(SHOT);
+        return SHOT;
     }
-    Ok(via(machine, args[0], Via::Peer))
+    via(machine, args[0], Via::Peer)
 }
 
 /// `bpf_clone_redirect(ctx, ifindex, flags)`: a copy goes, the packet stays.

@@ -50,7 +50,8 @@ struct Change {
 /// What a call is to do; why it cannot.
 fn change(packet: &Packet<'_>, args: [u64; 5]) -> Result<Change, Errno> {
     let [_, by, mode, flags, _] = args;
-    let (shrink, by) = ((by as i32) < 0, (by as i32).unsigned_abs());
+    let by = by as i32;
+    let (shrink, by) = (by < 0, by.unsigned_abs());
     if flags & !flag::ALL != 0 {
         return Err(Errno::Einval);
     }
@@ -128,8 +129,12 @@ pub(super) fn adjust<M: Machine>(machine: &mut M, args: [u64; 5]) -> Result<u64,
         make_head(machine, change.by);
     }
     let mut packet = packet(machine, 50)?;
-    let done = if change.shrink { remove } else { insert };
-    let result = done(&mut packet, change.at, change.by);
+    let result = if change.shrink {
+        remove(&mut packet, change.at, change.by)
+    } else {
+        insert(&mut packet, change.at, change.by);
+        Ok(())
+    };
     if result.is_ok() {
         let skb = &mut *packet.skb;
         // The packet is of its outer header's protocol.

@@ -1,6 +1,6 @@
 //! Longer and shorter packets.
 
-use super::{Packet, insert, make_head, packet, remove};
+use super::{insert, make_head, packet, remove};
 use crate::helper::Machine;
 use crate::map::{Errno, to_r0};
 use crate::run::TrapCause;
@@ -74,15 +74,18 @@ pub(super) fn change_proto<M: Machine>(machine: &mut M, args: [u64; 5]) -> Resul
         return Ok(Errno::Einval.to_r0());
     }
     let from = packet(machine, 31)?.skb[Word::Protocol];
-    let change = match (from, to) {
-        (ETH_P_IP, ETH_P_IPV6) => insert,
-        (ETH_P_IPV6, ETH_P_IP) => remove,
-        _ => return Ok(Errno::Enotsupp.to_r0()),
-    };
+    if !matches!((from, to), (ETH_P_IP, ETH_P_IPV6) | (ETH_P_IPV6, ETH_P_IP)) {
+        return Ok(Errno::Enotsupp.to_r0());
+    }
     make_head(machine, LONGER);
-    let mut packet: Packet<'_> = packet(machine, 31)?;
+    let mut packet = packet(machine, 31)?;
     let at = packet.skb.network;
-    let result = change(&mut packet, at, LONGER);
+    let result = if to == ETH_P_IPV6 {
+        insert(&mut packet, at, LONGER);
+        Ok(())
+    } else {
+        remove(&mut packet, at, LONGER)
+    };
     if result.is_ok() {
         packet.skb[Word::Protocol] = to;
         packet.skb.forget_hash();

@@ -90,8 +90,8 @@ pub(super) fn set_key<M: Machine>(machine: &mut M, args: [u64; 5]) -> Result<u64
     if ipv6 {
         key[LABEL] &= FLOW_LABEL;
     } else {
-        key[REMOTE + 1..REMOTE + 4].fill(0);
-        key[LOCAL + 1..LOCAL + 4].fill(0);
+        key[REMOTE + 1..TOS].fill(0);
+        key[LOCAL + 1..].fill(0);
     }
     // A tunnel to send by is read as the one who receives sees it.
     for i in 0..4 {

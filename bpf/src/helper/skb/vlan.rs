@@ -30,15 +30,15 @@ fn clear(packet: &mut Packet<'_>) {
 }
 
 /// Moves the tag beside the packet into its bytes; there is room.
-fn write_tag(packet: &mut Packet<'_>) -> Result<(), Errno> {
+fn write_tag(packet: &mut Packet<'_>) {
     let protocol = packet.skb[Word::VlanProto];
     let tci = packet.skb[Word::VlanTci] as u16;
-    insert(packet, AT, TAG)?;
-    let bytes = packet.bytes();
-    bytes[12..14].copy_from_slice(&(protocol as u16).to_le_bytes());
-    bytes[14..16].copy_from_slice(&tci.to_be_bytes());
+    insert(packet, AT, TAG);
+    if let Some(tag) = packet.bytes().get_mut(12..16) {
+        tag[..2].copy_from_slice(&(protocol as u16).to_le_bytes());
+        tag[2..].copy_from_slice(&tci.to_be_bytes());
+    }
     packet.skb[Word::Protocol] = protocol;
-    Ok(())
 }
 
 /// Takes the first tag out of the packet's bytes; gives its TCI.
@@ -102,10 +102,8 @@ pub(super) fn push<M: Machine>(machine: &mut M, args: [u64; 5]) -> Result<u64, T
     };
     make_head(machine, TAG);
     let mut packet = packet(machine, 18)?;
-    if packet.skb[Word::VlanPresent] != 0
-        && let Err(errno) = write_tag(&mut packet)
-    {
-        return Ok(errno.to_r0());
+    if packet.skb[Word::VlanPresent] != 0 {
+        write_tag(&mut packet);
     }
     put(&mut packet, protocol, args[2] as u32 & 0xffff);
     packet.skb.mac_len = packet.skb.network;
