@@ -45,16 +45,16 @@ const MOST: usize = 64;
 /// The first elements that differ, by map and key; empty if all are equal. Maps whose values
 /// are handles (programs, maps) or that the host drains (events) hold nothing to compare.
 pub fn compare(defs: &[MapDef], nic: &MapSet, reference: &MapSet) -> Vec<MapDifference> {
-    compare_but(defs, nic, reference, &|_| false, &|_, _| {})
+    compare_but(defs, nic, reference, |_| false, |_, a, b| a == b)
 }
 
-/// The same without the maps that `skip` names; `clear` clears what of a value is left out.
+/// The same without the maps that `skip` names; `alike` says whether two values count as equal.
 pub(crate) fn compare_but(
     defs: &[MapDef],
     nic: &MapSet,
     reference: &MapSet,
-    skip: &dyn Fn(MapId) -> bool,
-    clear: &dyn Fn(MapId, &mut [u8]),
+    skip: impl Fn(MapId) -> bool,
+    alike: impl Fn(MapId, &[u8], &[u8]) -> bool,
 ) -> Vec<MapDifference> {
     let mut differences = Vec::new();
     for (id, def) in defs.iter().enumerate() {
@@ -64,8 +64,11 @@ pub(crate) fn compare_but(
         if !comparable(def.kind) || differences.len() >= MOST || skip(id) {
             continue;
         }
-        let clear = |value: &mut [u8]| clear(id, value);
-        compare_map(def, nic, reference, &clear, &mut differences);
+        let alike = |a: Option<&Vec<u8>>, b: Option<&Vec<u8>>| match (a, b) {
+            (Some(a), Some(b)) => alike(id, a, b),
+            (a, b) => a == b,
+        };
+        compare_map(def, nic, reference, alike, &mut differences);
     }
     differences
 }
@@ -89,17 +92,12 @@ fn compare_map(
     def: &MapDef,
     nic: &Map,
     reference: &Map,
-    clear: &dyn Fn(&mut [u8]),
+    alike: impl Fn(Option<&Vec<u8>>, Option<&Vec<u8>>) -> bool,
     into: &mut Vec<MapDifference>,
 ) {
-    let cleared = |mut value: Vec<u8>| {
-        clear(&mut value);
-        value
-    };
     if matches!(def.kind, MapType::Queue | MapType::Stack) {
-        let values = |map: &Map| map.host_values().into_iter().map(cleared).collect();
-        let (a, b): (Vec<_>, Vec<_>) = (values(nic), values(reference));
-        if let Some(at) = (0..a.len().max(b.len())).find(|i| a.get(*i) != b.get(*i)) {
+        let (a, b) = (nic.host_values(), reference.host_values());
+        if let Some(at) = (0..a.len().max(b.len())).find(|i| !alike(a.get(*i), b.get(*i))) {
             into.push(MapDifference {
                 map: def.name.clone(),
                 key: Vec::new(),
@@ -114,9 +112,8 @@ fn compare_map(
     keys.sort();
     keys.dedup();
     for key in keys {
-        let value = |map: &Map| map.host_lookup(&key).ok().map(cleared);
-        let (a, b) = (value(nic), value(reference));
-        if a != b {
+        let (a, b) = (nic.host_lookup(&key).ok(), reference.host_lookup(&key).ok());
+        if !alike(a.as_ref(), b.as_ref()) {
             into.push(MapDifference {
                 map: def.name.clone(),
                 key,

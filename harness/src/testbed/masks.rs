@@ -1,11 +1,11 @@
 //! What of a run with the kernel as reference cannot be compared, found from what the verifier
 //! learned: addresses that programs show, stack bytes that they never wrote.
 //!
-//! An address is another on every engine, and the kernel does not clear a program's stack. Where
-//! such bytes lie in map values they are left out; where they reach packets or events, those are.
+//! An address is another on every engine. Where a program may show one, words in which the kernel
+//! has an address are left out. The kernel does not clear a program's stack; bytes of values that
+//! come from a part of it that nothing writes are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
 use bpf::map::{Map, MapDef, MapId, MapSet, MapType};
 use cpu_reference::{Reference, Untold};
@@ -15,7 +15,7 @@ use verifier::facts::{Access, RegKind, Region};
 
 use super::cpus;
 use super::start::Running;
-use crate::compare::Told;
+use crate::compare::{Told, alike};
 use crate::mapdiff::{self, MapDifference};
 
 /// `bpf_map_update_elem` and `bpf_map_push_elem`.
@@ -31,13 +31,12 @@ const F_NO_COMMON_LRU: u32 = 2;
 /// What is left out.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Masks {
-    /// Bytes of the values of maps (of each CPU's value).
-    values: BTreeMap<MapId, Vec<Range<usize>>>,
+    /// Bytes of the values of maps (of each CPU's value) that come from a stack as it was.
+    stale: BTreeMap<MapId, BTreeSet<usize>>,
+    /// Where there may be addresses.
+    maps: BTreeSet<MapId>,
     frames: bool,
     events: bool,
-    /// Addresses are shown; bytes of the stack are.
-    addresses: bool,
-    stack: bool,
 }
 
 impl Masks {
@@ -53,13 +52,8 @@ impl Masks {
                     continue;
                 }
                 if facts.leaks_pointer {
-                    masks.addresses = true;
-                    masks.leak(
-                        insn,
-                        facts.access.as_ref(),
-                        facts.call.as_ref().and_then(|c| c.map),
-                        maps,
-                    );
+                    let map = facts.call.as_ref().and_then(|call| call.map);
+                    masks.leak(insn, facts.access.as_ref(), map, maps.len());
                 }
                 if let (Insn::Call(CallTarget::Helper(UPDATE | PUSH)), Some(call)) =
                     (insn, &facts.call)
@@ -69,9 +63,10 @@ impl Masks {
                 {
                     let function = verified.program().subprogram_at(pc);
                     let never = |i: &usize| !written.contains(&(function, start + *i as i64));
-                    for byte in (0..def.value_size as usize).filter(never) {
-                        masks.stack = true;
-                        masks.values.entry(map).or_default().push(byte..byte + 1);
+                    let stale: BTreeSet<usize> =
+                        (0..def.value_size as usize).filter(never).collect();
+                    if !stale.is_empty() {
+                        masks.stale.entry(map).or_default().extend(stale);
                     }
                 }
             }
@@ -79,89 +74,84 @@ impl Masks {
         masks
     }
 
-    /// Leaves out where an instruction may put an address.
-    fn leak(&mut self, insn: &Insn, access: Option<&Access>, map: Option<MapId>, maps: &[MapDef]) {
-        let whole = |map: MapId| 0..maps.get(map).map_or(0, |def| def.value_size as usize);
-        match (*insn, access) {
-            (Insn::Call(CallTarget::Helper(id)), _) if EVENTS.contains(&id) => self.events = true,
-            (Insn::Call(CallTarget::Helper(id)), _) if STORES.contains(&id) => self.frames = true,
-            (Insn::Call(CallTarget::Helper(UPDATE | PUSH)), _) if map.is_some() => {
-                let map = map.unwrap_or_default();
-                self.values.entry(map).or_default().push(whole(map));
+    /// Notes where an instruction may put an address; `all` is the number of maps.
+    fn leak(&mut self, insn: &Insn, access: Option<&Access>, map: Option<MapId>, all: usize) {
+        let helper = match *insn {
+            Insn::Call(CallTarget::Helper(id)) => Some(id),
+            _ => None,
+        };
+        match (helper, map, access.map(|access| access.region)) {
+            (Some(id), ..) if EVENTS.contains(&id) => self.events = true,
+            (Some(id), ..) if STORES.contains(&id) => self.frames = true,
+            (Some(UPDATE | PUSH), Some(map), _)
+            | (None, _, Some(Region::MapValue { map: Some(map) })) => {
+                self.maps.insert(map);
             }
-            (_, Some(access)) => match access.region {
-                Region::MapValue { map: Some(map) } => {
-                    let from = usize::try_from(access.min).unwrap_or(0);
-                    let to = usize::try_from(access.max).unwrap_or(0) + usize::from(access.size);
-                    self.values.entry(map).or_default().push(from..to);
-                }
-                Region::Packet | Region::PacketMeta => self.frames = true,
-                Region::Memory => self.events = true,
-                _ => self.all(maps),
-            },
-            _ => self.all(maps),
-        }
-    }
-
-    fn all(&mut self, maps: &[MapDef]) {
-        self.frames = true;
-        self.events = true;
-        for (map, def) in maps.iter().enumerate() {
-            self.values
-                .entry(map)
-                .or_default()
-                .push(0..def.value_size as usize);
+            (None, _, Some(Region::Packet | Region::PacketMeta)) => self.frames = true,
+            (None, _, Some(Region::Memory)) => self.events = true,
+            _ => {
+                self.frames = true;
+                self.events = true;
+                self.maps.extend(0..all);
+            }
         }
     }
 
     /// What the reference is compared in.
     pub(super) fn told(&self, told: Told) -> Told {
         Told {
-            no_frame: self.frames,
-            no_events: self.events,
+            frame_addresses: self.frames,
+            event_addresses: self.events,
             ..told
         }
     }
 
-    /// Clears the bytes of a value (all CPUs' values, each rounded up to 8 bytes) that are left
-    /// out.
-    pub(super) fn clear(&self, map: MapId, def: &MapDef, value: &mut [u8]) {
+    /// Whether two values (all CPUs' values, each rounded up to 8 bytes) are equal but for what is
+    /// left out.
+    pub(super) fn alike(&self, map: MapId, def: &MapDef, nic: &[u8], kernel: &[u8]) -> bool {
+        let addresses = self.maps.contains(&map);
+        let Some(stale) = self.stale.get(&map) else {
+            return alike(nic, kernel, addresses);
+        };
         let size = def.value_size as usize;
         let stride = if def.kind.is_percpu() {
             size.next_multiple_of(8)
         } else {
-            value.len()
+            size
         };
-        for part in value.chunks_mut(stride.max(1)) {
-            for range in self.values.get(&map).into_iter().flatten() {
-                let end = range.end.min(part.len());
-                part[range.start.min(end)..end].fill(0);
-            }
-        }
+        let cleared = |value: &[u8]| -> Vec<u8> {
+            let bytes = value.iter().enumerate();
+            let clear = |at: usize| stale.contains(&(at % stride.max(1)));
+            bytes
+                .map(|(at, byte)| if clear(at) { 0 } else { *byte })
+                .collect()
+        };
+        alike(&cleared(nic), &cleared(kernel), addresses)
     }
 
     /// What reports say of it.
     pub(super) fn untold(&self, maps: &[MapDef]) -> Vec<Untold> {
-        let mut places: Vec<String> = self
-            .values
-            .keys()
-            .filter_map(|map| Some(maps.get(*map)?.name.clone()))
-            .collect();
+        let name = |map: &MapId| Some(format!("map {}", maps.get(*map)?.name));
+        let mut untold = Vec::new();
+        let mut places: Vec<String> = self.maps.iter().filter_map(name).collect();
         places.extend(self.frames.then(|| "frames".to_owned()));
         places.extend(self.events.then(|| "events".to_owned()));
-        let places = places.join(", ");
-        let mut untold = Vec::new();
-        if self.addresses {
+        if !places.is_empty() {
             untold.push(Untold {
                 what: "addresses",
-                why: format!("the program shows addresses, which differ on every engine: left out in {places}"),
+                why: format!(
+                    "the program may show addresses, which differ on every engine: words in which the kernel has one are left out in {}",
+                    places.join(", ")
+                ),
             });
         }
-        if self.stack {
+        let places: Vec<String> = self.stale.keys().filter_map(name).collect();
+        if !places.is_empty() {
             untold.push(Untold {
                 what: "stack",
                 why: format!(
-                    "the program stores stack bytes that it never wrote: left out in {places}"
+                    "the program stores bytes of its stack that nothing writes: they are left out in {}",
+                    places.join(", ")
                 ),
             });
         }
@@ -213,13 +203,12 @@ impl Running {
         };
         let lru = |map: MapId| self.maps.get(map).is_some_and(evicts);
         let unsure = may_have_evicted(nic, cpus());
-        let clear = |map: MapId, value: &mut [u8]| {
-            if let Some(def) = self.maps.get(map) {
-                masks.clear(map, def, value);
-            }
+        let alike = |map: MapId, nic: &[u8], kernel: &[u8]| {
+            let def = self.maps.get(map);
+            def.is_some_and(|def| masks.alike(map, def, nic, kernel))
         };
         let skip = |map| unsure && lru(map);
-        (!self.evicted).then(|| mapdiff::compare_but(&self.maps, nic, reference, &skip, &clear))
+        (!self.evicted).then(|| mapdiff::compare_but(&self.maps, nic, reference, skip, alike))
     }
 }
 
