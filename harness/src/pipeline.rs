@@ -67,6 +67,7 @@ pub fn assess_with(
         device: hooks
             .as_mut()
             .map(|h| h.as_mut() as &mut dyn verifier::DeviceHooks),
+        port: Some(1),
         device_bound: true,
         log: false,
     };

@@ -290,6 +290,7 @@ impl Side<'_> {
             device: hooks
                 .as_mut()
                 .map(|h| h.as_mut() as &mut dyn verifier::DeviceHooks),
+            port: None,
             device_bound: false,
             log: false,
         };

@@ -17,7 +17,23 @@ pub struct Visit<'a> {
     pub facts: &'a Facts,
 }
 
+/// What is known of a whole program once exploration has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Summary<'a> {
+    /// What the verifier spent, and how deep calls and stack go.
+    pub stats: &'a crate::Stats,
+    /// Bytes of its stack frame that each function uses, in whole slots of 8, by the order of
+    /// the program's functions.
+    pub frames: &'a [u32],
+    /// First byte behind all that loads, stores and atomics may touch of the packet, from its
+    /// start (through a pointer that was moved by a number: by the largest it can be). `None`
+    /// if they touch nothing of it.
+    pub packet_end: Option<u64>,
+}
+
 /// A driver's own checks. Each method returns findings; exploration goes on unless it cannot.
+/// They are called in this order: `map` for each map, `instruction` while paths are followed, and
+/// once the program is safe `branch_hardwired`, `removed`, `finalize`, `attach`, `learned`.
 /// The defaults find nothing. Rule ids start with the backend: `nfp/…`.
 pub trait DeviceHooks {
     /// An instruction is visited.
@@ -27,8 +43,8 @@ pub trait DeviceHooks {
     }
 
     /// Exploration has ended and the program is safe.
-    fn finalize(&mut self, stats: &crate::Stats) -> Vec<Finding> {
-        let _ = stats;
+    fn finalize(&mut self, summary: &Summary<'_>) -> Vec<Finding> {
+        let _ = summary;
         Vec::new()
     }
 
@@ -50,7 +66,7 @@ pub trait DeviceHooks {
         Vec::new()
     }
 
-    /// The program is attached to a port.
+    /// The program is safe, and is to be attached to a port (ifindex).
     fn attach(&mut self, port: u32) -> Vec<Finding> {
         let _ = port;
         Vec::new()

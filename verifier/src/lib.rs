@@ -64,13 +64,15 @@ pub use facts::Facts;
 use report::Failure;
 use transfer::Context;
 
-pub use hooks::{DeviceHooks, Visit};
+pub use hooks::{DeviceHooks, Summary, Visit};
 
 /// How to verify.
 #[derive(Default)]
 pub struct Options<'a> {
     /// The NIC driver's own checks, if a NIC is named.
     pub device: Option<&'a mut dyn DeviceHooks>,
+    /// The port (ifindex) that the program is to be attached to, for the driver.
+    pub port: Option<u32>,
     /// Whether the program is bound to a device (may write `rx_queue_index`).
     pub device_bound: bool,
     /// Keep a log in the kernel's form.
@@ -240,6 +242,7 @@ fn prove(
         platform,
         cfg: &cfg,
     };
+    let port = options.port;
     let mut device = options.device;
     let log = options.log.then(|| log::Log::new(log, &cx));
     let mut findings = Vec::new();
@@ -263,7 +266,14 @@ fn prove(
         for removed in outcome.visits.unreached() {
             findings.extend(hooks.removed(removed));
         }
-        findings.extend(hooks.finalize(&outcome.stats));
+        findings.extend(hooks.finalize(&Summary {
+            stats: &outcome.stats,
+            frames: &outcome.stack,
+            packet_end: outcome.visits.packet_end(),
+        }));
+        if let Some(port) = port {
+            findings.extend(hooks.attach(port));
+        }
         learned = hooks.learned();
     }
     Ok(Proved {

@@ -90,6 +90,7 @@ fn one(
             device: hooks
                 .as_mut()
                 .map(|h| h.as_mut() as &mut dyn verifier::DeviceHooks),
+            port: device.map(|_| 1),
             device_bound: device.is_some(),
             log: args.log,
         },

@@ -75,6 +75,14 @@ impl Visits {
         self.seen[pc].branch.unwrap_or_default()
     }
 
+    /// First byte behind all that is touched of the packet.
+    pub(crate) fn packet_end(&self) -> Option<u64> {
+        let accesses = self.seen.iter().filter_map(|seen| seen.access);
+        let packet = accesses.filter(|a| matches!(a.region, Region::Packet | Region::Mixed));
+        let ends = packet.map(|a| a.max.saturating_add(i64::from(a.size)));
+        ends.max().map(|end| u64::try_from(end).unwrap_or(0))
+    }
+
     /// Runs of instructions that no path reaches.
     pub(crate) fn unreached(&self) -> Vec<std::ops::Range<usize>> {
         let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
