@@ -45,6 +45,8 @@ enum Memory {
     /// Like stack, but of one byte less than the helper takes.
     TooShort,
     Packet,
+    /// The stack again, with lengths of 0.
+    Empty,
 }
 
 /// A program that calls the helper once as its prototype says: r6 = ctx, r7 = packet data of at
@@ -99,7 +101,7 @@ fn calling(prototype: &Prototype, kind: u32, memory: Memory) -> Calling {
     for (arg, register) in prototype.args.iter().zip(1..) {
         let mut memory_arg = |size: i32| match memory {
             Memory::Packet => slots.push(insn(0xbf, register, 7, 0, 0)),
-            Memory::Stack => {
+            Memory::Stack | Memory::Empty => {
                 slots.push(insn(0xbf, register, 10, 0, 0));
                 slots.push(insn(0x07, register, 0, 0, -64));
             }
@@ -117,6 +119,9 @@ fn calling(prototype: &Prototype, kind: u32, memory: Memory) -> Calling {
             }
             Arg::Mem | Arg::MemOrNull | Arg::UninitMem | Arg::MemRw => memory_arg(64),
             Arg::FixedMem(bytes) | Arg::AlignedOut(bytes) => memory_arg(*bytes as i32),
+            Arg::Size | Arg::SizeOrZero if memory == Memory::Empty => {
+                slots.push(insn(0xb7, register, 0, 0, 0));
+            }
             Arg::Size | Arg::SizeOrZero => slots.push(insn(0xb7, register, 0, 0, 64)),
             Arg::Anything | Arg::ConstAllocSize => slots.push(insn(0xb7, register, 0, 0, 0)),
             Arg::RingbufRecord | Arg::Socket | Arg::AcquiredSocket => {
@@ -269,6 +274,25 @@ fn memory_of_the_packet_and_memory_too_short() {
         assert!(result.is_err(), "{} takes memory too short", prototype.name);
     }
     assert!(with_memory > 50, "only {with_memory}");
+}
+
+#[test]
+fn lengths_of_0() {
+    if !kernel::available() {
+        return;
+    }
+    let mut wrong = Vec::new();
+    for (prototype, kind) in allowed() {
+        let sized = |arg| prototype.args.contains(&arg);
+        if !sized(Arg::Size) && !sized(Arg::SizeOrZero) {
+            continue;
+        }
+        let result = calling(prototype, kind, Memory::Empty).load(kind, &RETURN_ZERO);
+        if result.is_ok() == sized(Arg::Size) {
+            wrong.push(prototype.name);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
 }
 
 #[test]

@@ -350,7 +350,7 @@ impl Place<'_> {
         let low = r.smin.saturating_add(self.fixed());
         let size = i64::try_from(self.size).unwrap_or(i64::MAX);
         let high = r.smax.saturating_add(self.fixed()).saturating_add(size);
-        if low >= i64::from(-FRAME_BYTES) && high <= 0 && low <= 0 {
+        if low >= i64::from(-FRAME_BYTES) && high <= 0 && low < 0 {
             return Ok(());
         }
         Err(self

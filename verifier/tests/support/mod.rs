@@ -9,6 +9,7 @@
     reason = "test code; each test uses its own part of it"
 )]
 
+pub mod calls;
 pub mod generate;
 pub mod kernel;
 pub mod machine;
@@ -65,6 +66,17 @@ pub fn map(name: &str, kind: MapType, key: u32, value: u32, entries: u32) -> Map
 /// 1, 2, 3, … in its bytes.
 pub fn assemble(text: &str, hook: Hook) -> Program {
     let assembly = parse_asm(text, &Helpers).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    from_assembly(text, assembly, hook)
+}
+
+/// The same; `None` if it is no assembly.
+pub fn assembled(text: &str, hook: Hook) -> Option<Program> {
+    parse_asm(text, &Helpers)
+        .ok()
+        .map(|assembly| from_assembly(text, assembly, hook))
+}
+
+fn from_assembly(text: &str, assembly: isa::ebpf::Assembly, hook: Hook) -> Program {
     let mut maps: Vec<MapDef> = assembly
         .maps
         .iter()
