@@ -17,7 +17,7 @@ use harness::replay::watched::FEWEST_THREADS;
 use harness::seeds::Seeds;
 use harness::testbed::{FrameIn, ReferenceChoice, Settings, Testbed};
 use pcaps::generate::{Distribution, Generator, Mix, Spec};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// How often each is replayed with more threads than this machine has cores.
 const REPEATS: usize = 5;
@@ -527,6 +527,8 @@ fn programs_with_state() {
         ("rate_limiter", true),
         ("flow_slots", false),
         ("heavy_hitter", false),
+        // Globals in .bss and .data.
+        ("link_meter", false),
     ] {
         let (set, seeds) = program(name);
         for (mix, flows) in [(Mix::Tcp, 30), (Mix::Tcp, 2000), (Mix::All, 100)] {
@@ -535,4 +537,89 @@ fn programs_with_state() {
             assert_eq!(found, watched, "{name}");
         }
     }
+}
+
+/// The frame that answers an IPv4 frame of TCP or UDP without options: addresses and ports the
+/// other way round.
+fn answer(frame: &[u8]) -> Option<Vec<u8>> {
+    let ports = frame.len() >= 42 && frame[12..15] == [8, 0, 0x45] && [6, 17].contains(&frame[23]);
+    ports.then(|| {
+        let mut answer = frame.to_vec();
+        answer[26..30].copy_from_slice(&frame[30..34]);
+        answer[30..34].copy_from_slice(&frame[26..30]);
+        answer[34..36].copy_from_slice(&frame[36..38]);
+        answer[36..38].copy_from_slice(&frame[34..36]);
+        answer
+    })
+}
+
+#[test]
+fn answers_to_translated_packets_come_in_on_other_queues() {
+    let (set, seeds) = program("nat");
+    let frames = capture(Mix::Udp, 200, 1);
+    let field = |outcome: &str, name: &str| -> Value {
+        serde_json::from_str::<Value>(outcome).unwrap()[name].clone()
+    };
+    let sent = run(&set, seeds.as_ref(), &frames, (Some(Order::Arrival), 1));
+    let mut both = Vec::new();
+    let mut answers = Vec::new();
+    for ((time, frame), outcome) in frames.iter().zip(&sent.outcomes) {
+        both.push((*time, frame.clone()));
+        let queue = field(outcome, "queue");
+        let translated = field(outcome, "frame");
+        let bytes: Vec<u8> = translated
+            .as_str()
+            .unwrap_or_default()
+            .as_bytes()
+            .chunks(2)
+            .map(|digits| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap())
+            .collect();
+        if let Some(answer) = answer(&bytes) {
+            answers.push((both.len(), queue));
+            both.push((*time, answer));
+        }
+    }
+    assert!(answers.len() > 1000, "{}", answers.len());
+    check("nat and its answers", &set, seeds.as_ref(), &both);
+    let answered = run(&set, seeds.as_ref(), &both, (None, 7));
+    let back = answers.iter().filter(|(at, queue)| {
+        let outcome = &answered.outcomes[*at];
+        !field(outcome, "frame").is_null() && field(outcome, "queue") != *queue
+    });
+    assert!(back.count() > 500);
+    let met = &answered.report["replay"]["first_met"];
+    assert!(
+        ["outbound", "inbound"].contains(&met["map"].as_str().unwrap()),
+        "{met}"
+    );
+}
+
+#[test]
+fn the_report_names_where_queues_meet_first() {
+    let set = load(
+        "counter.bpf",
+        include_bytes!("../../programs/counter.bpf"),
+        &LoadOptions::default(),
+    )
+    .unwrap();
+    let frames = capture(Mix::Udp, 20, 1);
+    let all = [1, 7].map(|threads| run(&set, None, &frames, (None, threads)));
+    assert_eq!(all[0].report, all[1].report);
+    // Slot 9 stores what another queue then loads in slot 7.
+    let met = &all[0].report["replay"]["first_met"];
+    assert_eq!(met["map"], "counter");
+    let [first, second] = [&met["accesses"][0], &met["accesses"][1]];
+    assert_eq!(
+        (&first["pc"], &first["does"]),
+        (&json!(9), &json!("writes"))
+    );
+    assert_eq!(
+        (&second["pc"], &second["does"]),
+        (&json!(7), &json!("reads"))
+    );
+    assert_ne!(first["queue"], second["queue"]);
+    // Per CPU nothing meets.
+    let (set, seeds) = program("counters");
+    let apart = run(&set, seeds.as_ref(), &frames, (None, 7));
+    assert_eq!(apart.report["replay"]["first_met"], Value::Null);
 }

@@ -9,11 +9,11 @@ use bpf::{Hook, Program};
 use cpu_reference::Reference;
 use verifier::Verified;
 
-use super::access::{Access, Does, Points};
 use super::schedule::{self, Logged, Plan};
 use super::{MOST_POINTS, MOST_SCHEDULES, Packet, Races, pairs};
 use crate::compare::return_code;
 use crate::mapdiff;
+use crate::replay::access::{Access, Points};
 
 /// What became of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -212,12 +212,6 @@ impl<'a> Judge<'a> {
         if self.found.contains_key(&place) {
             return;
         }
-        let verb = |access: &Access| match access.does {
-            Does::Read => "reads",
-            Does::Write => "writes",
-            Does::Both => "reads and writes",
-            Does::Add => "adds to",
-        };
         let name = self.name(one.map);
         let mut finding = Finding::new(rule, severity, Stage::Behaviour, name.clone(), message);
         if let Some(program) = self.program(one) {
@@ -227,9 +221,9 @@ impl<'a> Judge<'a> {
             .why(format!(
                 "{} {} map {name}; before that packet goes on, another queue's {} {} it",
                 self.place(one),
-                verb(one),
+                one.does.verb(),
                 self.place(other),
-                verb(other),
+                other.does.verb(),
             ))
             .help(if rule == "race/order" {
                 "if that is not meant, keep the state per flow in one queue, or per CPU"

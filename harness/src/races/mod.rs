@@ -17,9 +17,9 @@
 //! the map's lock. Packets between the two of a pair are left out of its schedules, as if both
 //! had come at the same time. Events are not compared. All of it is deterministic.
 //!
-//! `access` knows the accesses, `schedule` runs two packets, `judge` compares.
+//! [`crate::replay::access`] knows the accesses, `pairs` chooses, `schedule` runs two packets,
+//! `judge` compares.
 
-mod access;
 mod judge;
 mod pairs;
 mod schedule;
@@ -31,8 +31,7 @@ use cpu_reference::Reference;
 use serde_json::{Value, json};
 use verifier::Verified;
 
-pub use access::{Access, Cell, Does};
-
+use crate::replay::access::Points;
 use crate::report::Style;
 
 /// Packets of a capture that are looked at.
@@ -94,7 +93,7 @@ pub fn explore(
     reference: &dyn Reference,
     packets: &[Packet],
 ) -> Result<Races, MapError> {
-    let points = access::Points::new(programs);
+    let points = Points::new(programs);
     let mut races = Races {
         packets: packets.len(),
         maps: points

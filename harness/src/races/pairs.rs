@@ -6,8 +6,8 @@ use bpf::run::Batch;
 use bpf::trace::{Moment, Observer};
 use cpu_reference::Reference;
 
-use super::access::{Access, Points};
 use super::{MOST_PAIRS, Packet, WINDOW};
+use crate::replay::access::{Access, Points};
 
 /// Collects the accesses of one packet.
 struct Collector<'a> {

@@ -9,7 +9,7 @@ use bpf::run::Batch;
 use bpf::trace::{Moment, Observer};
 use cpu_reference::Reference;
 
-use super::access::{Access, Points};
+use crate::replay::access::{Access, Points};
 
 /// Turns of a schedule: a packet (0 or 1), and the number of its accesses after which its turn
 /// ends; `None`: it runs to its end. A packet that ends early gives its turn away.

@@ -16,6 +16,7 @@ use crate::compare::Difference;
 use crate::decide::{Decision, Verdict};
 use crate::mapdiff::{MapDifference, hex};
 use crate::replay::lanes::Spent;
+use crate::replay::meeting::Meeting;
 use crate::replay::order::{Order, OrderReason};
 use crate::replay::second::Opinions;
 
@@ -73,6 +74,8 @@ pub struct Report {
     pub order: Order,
     /// What the order that was asked for gives up; `None` if nothing, or none was asked for.
     pub gives_up: Option<&'static str>,
+    /// Where queues met in a map first; `None` if they did not, or it was not looked for.
+    pub meeting: Option<Meeting>,
     /// Why arrival order matters for this program; empty if it does not.
     pub order_reasons: Vec<OrderReason>,
     /// Whether queues that share maps ran side by side where watching showed that it could not
@@ -215,6 +218,7 @@ impl Report {
                 "threads": self.threads,
                 "order": self.order.name(),
                 "order_gives_up": self.gives_up,
+                "first_met": self.meeting.as_ref().map(Meeting::to_json),
                 "order_reasons": self.order_reasons.iter().map(|r| json!({
                     "map": r.map, "pc": r.pc, "what": r.what,
                 })).collect::<Vec<_>>(),
@@ -326,6 +330,9 @@ impl Report {
                 reason.what,
                 reason.pc
             );
+        }
+        if let Some(meeting) = &self.meeting {
+            let _ = writeln!(t, "             queues meet first in {}", meeting.text());
         }
         for (verdict, count) in &self.verdicts {
             let share = *count as f64 * 100.0 / self.packets as f64;

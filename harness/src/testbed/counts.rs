@@ -8,6 +8,7 @@ use cpu_reference::Untold;
 use crate::fault::Faults;
 use crate::replay::device::RanOn;
 use crate::replay::lanes::{Processed, Spent, refused};
+use crate::replay::meeting::Meeting;
 use crate::report::run::{FirstMismatch, NotRun};
 
 #[derive(Debug, Default)]
@@ -28,6 +29,10 @@ pub(super) struct Counts {
     pub(super) cycles: u64,
     pub(super) cycle_packets: u64,
     pub(super) spent: Spent,
+    /// Where queues met first, if they did.
+    pub(super) meeting: Option<Meeting>,
+    /// Chunks that were looked at for that.
+    pub(super) looked_at: usize,
     /// Packets that the NIC handed to the host.
     pub(super) punted: u64,
     /// Packets that the host ran after a fallback.

@@ -9,6 +9,7 @@ mod counts;
 mod fallback;
 mod maps;
 mod masks;
+mod meeting;
 mod races;
 mod start;
 mod trace;
@@ -342,12 +343,13 @@ impl Testbed {
     /// # Errors
     /// The first error of `sink`.
     pub fn flush(&mut self, sink: &mut Sink<'_>) -> Result<(), Error> {
+        if self.chunk.is_empty() || self.running.is_none() {
+            return Ok(());
+        }
+        self.look_for_meeting()?;
         let Some(running) = &mut self.running else {
             return Ok(());
         };
-        if self.chunk.is_empty() {
-            return Ok(());
-        }
         let counts = &mut self.counts;
         let Running {
             lanes,
@@ -436,6 +438,7 @@ impl Testbed {
             queues: self.queues,
             threads: threads(self.settings.threads),
             order,
+            meeting: self.counts.meeting,
             gives_up: gives_up(self.settings.order, self.queues, &reasons),
             order_reasons: reasons,
             watched,

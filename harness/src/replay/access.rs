@@ -8,7 +8,7 @@ use isa::ebpf::{AtomicOp, CallTarget, Insn, Reg};
 use verifier::Verified;
 use verifier::facts;
 
-use crate::replay::order;
+use super::order;
 
 /// A part of a map that two accesses have in common or not.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +55,16 @@ pub enum Does {
 }
 
 impl Does {
+    /// As text: `reads`, `writes`, `reads and writes`, `adds to`.
+    pub const fn verb(self) -> &'static str {
+        match self {
+            Does::Read => "reads",
+            Does::Write => "writes",
+            Does::Both => "reads and writes",
+            Does::Add => "adds to",
+        }
+    }
+
     /// Whether what is there decides what the program does next.
     pub fn reads(self) -> bool {
         matches!(self, Does::Read | Does::Both)
@@ -103,16 +113,16 @@ enum Touch {
 
 /// The instructions that touch maps whose contents depend on the order between queues.
 #[derive(Debug)]
-pub(super) struct Points {
+pub(crate) struct Points {
     /// By number of the program and slot.
     touches: Vec<Vec<Option<Touch>>>,
     maps: Vec<MapDef>,
     /// The maps concerned.
-    pub(super) shared: BTreeSet<MapId>,
+    pub(crate) shared: BTreeSet<MapId>,
 }
 
 impl Points {
-    pub(super) fn new(programs: &[&Verified]) -> Points {
+    pub(crate) fn new(programs: &[&Verified]) -> Points {
         let shared = order::reasons(programs).iter().map(|r| r.id).collect();
         let touches = programs.iter().map(|program| {
             let insns = program.program().insns.iter().enumerate();
@@ -129,7 +139,7 @@ impl Points {
     }
 
     /// The access that is about to happen, if it is one to a shared map.
-    pub(super) fn at(&self, moment: &dyn Moment) -> Option<Access> {
+    pub(crate) fn at(&self, moment: &dyn Moment) -> Option<Access> {
         let (program, pc) = (moment.program(), moment.pc());
         let touch = (*self.touches.get(program as usize)?.get(pc)?)?;
         let registers = moment.registers();
