@@ -96,9 +96,10 @@ pub(super) fn align(
 /// What was seen before an instruction is what the one before it did; at the entry it is the
 /// entry's own.
 fn blame(rows: &mut [Row], first: &mut Vec<Differs>, differs: Differs) {
-    match rows.iter_mut().rev().find(|row| row.nic.is_some()) {
-        Some(row) => row.differs.push(differs),
-        None => first.push(differs),
+    let row = rows.iter_mut().rev().find(|row| row.nic.is_some());
+    let into = row.map_or(first, |row| &mut row.differs);
+    if !into.contains(&differs) {
+        into.push(differs);
     }
 }
 

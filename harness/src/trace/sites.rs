@@ -15,7 +15,7 @@ pub fn sites(programs: &[&Verified]) -> Arc<[Vec<Site>]> {
 
 fn of_program(verified: &Verified) -> Vec<Site> {
     let program = verified.program();
-    let live = live(&program.insns);
+    let live = live(&program.insns, &|pc| verified.facts(pc).reachable);
     let starts = |pc| pc > 0 && program.subprograms.iter().any(|s| s.start == pc);
     program
         .insns
@@ -93,14 +93,18 @@ fn store(insn: &Insn, registers: &[RegFact]) -> Option<Store> {
     })
 }
 
-/// For each slot the registers that some path reads before it writes them.
-fn live(insns: &[Insn]) -> Vec<RegSet> {
+/// For each slot the registers that some path reads before it writes them. What no path reaches
+/// reads nothing: a backend need not have kept a register for it.
+fn live(insns: &[Insn], reached: &dyn Fn(usize) -> bool) -> Vec<RegSet> {
     let mut live: Vec<RegSet> = vec![0; insns.len()];
     // A register becomes live at a slot at most once, so this ends.
     let mut changed = true;
     while changed {
         changed = false;
         for (pc, insn) in insns.iter().enumerate().rev() {
+            if !reached(pc) {
+                continue;
+            }
             let at = |pc: usize| live.get(pc).copied().unwrap_or(0);
             let mut after = if insn.is_terminator() {
                 0
