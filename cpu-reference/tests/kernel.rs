@@ -206,3 +206,18 @@ fn large_maps_are_read_back_in_time() {
     // Looking for each key among all takes minutes in this build.
     assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
 }
+
+/// What user space may do with a map is no matter of the program's.
+#[test]
+fn maps_that_user_space_may_only_read_are_seeded() {
+    for flags in [8, 16] {
+        let text = format!(
+            ".map m type=array key=4 value=8 entries=1 flags={flags}
+            r1 = map[m][0] ll
+            r0 = *(u64 *)(r1 + 0)
+            exit"
+        );
+        let Some(kernel) = loaded(&text) else { return };
+        assert_eq!(run(&kernel, &[&[0; 64]]).frames[0].r0, 0);
+    }
+}

@@ -14,6 +14,10 @@ use super::sys::{self, Attr, Command};
 /// `BPF_F_RDONLY_PROG`.
 const F_RDONLY_PROG: u32 = 1 << 7;
 
+/// `BPF_F_RDONLY | BPF_F_WRONLY`: what user space may do with the descriptor that it gets, which is
+/// the reference's own and must be written and read.
+const USER_RIGHTS: u32 = 0x8 | 0x10;
+
 /// Slots of a perf event array that are filled at most.
 const MOST_CHANNELS: u32 = 1024;
 
@@ -88,7 +92,7 @@ pub(super) fn create_alone(def: &MapDef, types: Option<&OwnedFd>) -> io::Result<
 }
 
 fn creation(def: &MapDef, inner: Option<&OwnedFd>) -> Attr {
-    let mut flags = def.flags;
+    let mut flags = def.flags & !USER_RIGHTS;
     if def.data == Some(DataSection::Rodata) {
         flags |= F_RDONLY_PROG;
     }
