@@ -25,6 +25,13 @@ fn number<T>(result: Result<T, Errno>) -> Result<T, i64> {
     result.map_err(Errno::number)
 }
 
+/// `BPF_F_*` of linux/bpf.h.
+const NO_PREALLOC: u32 = 1;
+const NO_COMMON_LRU: u32 = 2;
+const ZERO_SEED: u32 = 1 << 6;
+const RDONLY_PROG: u32 = 1 << 7;
+const WRONLY_PROG: u32 = 1 << 8;
+
 /// Keys of a map, so few that they hit, miss, fill it and lie outside.
 fn key(def: &MapDef, which: u64) -> Vec<u8> {
     let mut key = vec![0; def.key_size as usize];
@@ -172,9 +179,6 @@ fn user_space_and_programs_take_turns() {
     if !kernel::available() {
         return;
     }
-    const NO_PREALLOC: u32 = 1;
-    const NO_COMMON_LRU: u32 = 2;
-    const ZERO_SEED: u32 = 1 << 6;
     for seed in 0..12 {
         for (kind, key_size, entries, flags) in [
             (MapType::Array, 4, 6, 0),
@@ -204,8 +208,6 @@ fn rights_of_programs() {
     if !kernel::available() {
         return;
     }
-    const RDONLY_PROG: u32 = 1 << 7;
-    const WRONLY_PROG: u32 = 1 << 8;
     for seed in 0..6 {
         for flags in [RDONLY_PROG, WRONLY_PROG] {
             sequence(&def(MapType::Array, 4, 6, flags), seed);
