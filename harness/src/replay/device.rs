@@ -1,4 +1,4 @@
-//! [`Device`]: the NIC's side of a lane, and the host that runs what the NIC does not.
+//! `Device`: the NIC's side of a lane, and the host that runs what the NIC does not.
 //!
 //! A NIC may hand frames beyond its window to the host (a *punt*): the host's engine then runs the
 //! program over the NIC's maps, in the frame's place in its queue. After a fallback the host runs

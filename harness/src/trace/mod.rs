@@ -2,7 +2,7 @@
 //!
 //! Both sides are recorded ([`bpf::trace`]) while they process the packet as always, so that a
 //! trace changes nothing. [`sites`] says which of an engine's numbers are addresses, `align`
-//! puts both runs side by side and finds where they part, [`show`] makes text and JSON of it.
+//! puts both runs side by side and finds where they part, `show` makes text and JSON of it.
 //!
 //! What is compared before each instruction: the registers that some path still reads, as far as
 //! the verifier knows what they hold; after a store the bytes stored and their neighbours.
