@@ -84,7 +84,6 @@ pub struct Frame {
 
 /// Target of a redirect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(untagged)]
 pub enum RedirectTarget {
     /// A port (`bpf_redirect`, or a slot of a devmap resolved by `bpf_redirect_map`'s user).
     Ifindex {

@@ -487,7 +487,7 @@ pub(crate) fn difference_json(difference: &Difference) -> Value {
         }
         Difference::Verdict { nic, reference } => (json!(nic.name()), json!(reference.name())),
         Difference::ReturnCode { nic, reference } => (json!(nic), json!(reference)),
-        Difference::Redirect { nic, reference } => (json!(nic), json!(reference)),
+        Difference::Redirect { nic, reference } => (redirect(*nic), redirect(*reference)),
         Difference::Frame { nic, reference, .. } | Difference::Meta { nic, reference } => {
             (json!(hex(nic)), json!(hex(reference)))
         }
@@ -508,6 +508,18 @@ pub(crate) fn difference_json(difference: &Difference) -> Value {
         value["name"] = json!(name);
     }
     value
+}
+
+fn redirect(target: Option<RedirectTarget>) -> Value {
+    match target {
+        None => Value::Null,
+        Some(RedirectTarget::Ifindex { ifindex }) => json!({ "ifindex": ifindex }),
+        Some(RedirectTarget::Via { ifindex, via }) => {
+            json!({ "ifindex": ifindex, "via": via.name() })
+        }
+        Some(RedirectTarget::Map { map, key }) => json!({ "map": map, "key": key }),
+        Some(RedirectTarget::All { map, .. }) => json!({ "map": map, "key": Value::Null }),
+    }
 }
 
 fn trap(trap: Option<&Trap>) -> Option<String> {
