@@ -188,6 +188,16 @@ impl From<Unsupported> for NotTaken {
 }
 
 impl Side<'static> {
+    /// The CPU reference of this name.
+    pub fn reference(name: &str) -> Option<Side<'static>> {
+        match name {
+            "interp" => Some(Side::Interp),
+            "rbpf" => Some(Side::Rbpf),
+            "kernel" => Some(Side::Kernel),
+            _ => None,
+        }
+    }
+
     /// The names that [`Side::by_name`] knows.
     pub fn names() -> Vec<&'static str> {
         let backends = jit_backends::all().iter().map(|b| b.name());
@@ -236,7 +246,8 @@ impl Side<'static> {
             backend,
             caps,
             is_builtin: true,
-            workers,
+            // Engines that check every access need none.
+            workers: workers.filter(|_| backend.isa() == Isa::X86_64),
         }))
     }
 }
@@ -257,6 +268,21 @@ fn roomiest(backend: &str) -> Result<Arc<Caps>, Error> {
             Error::usage(format!("no built-in NIC has backend {backend}"))
                 .help("name one with --nic FILE.toml")
         })
+}
+
+impl<'a> Side<'a> {
+    /// The same in this process, where what runs can be stepped through, if its code can be
+    /// vouched for.
+    #[must_use]
+    pub fn here(&self) -> Side<'a> {
+        match self {
+            Side::Nic(device) if device.is_builtin => Side::Nic(Device {
+                workers: None,
+                ..device.clone()
+            }),
+            other => other.clone(),
+        }
+    }
 }
 
 impl Side<'_> {

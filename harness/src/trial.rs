@@ -5,14 +5,17 @@
 //! processes them in order, and the maps start as the program's definitions say.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bpf::Program;
 use bpf::map::MapSet;
 use bpf::run::{Arrival, Batch, Environment, XDP_HEADROOM, XDP_MAX_LINEAR};
 use isa::Image;
+use isa::ebpf::Insn;
 use serde_json::{Value, json};
 use verifier::Verified;
+use verifier::facts::RegKind;
 
 use crate::compare::{self, Difference, Told};
 use crate::mapdiff::{self, MapDifference, hex};
@@ -20,6 +23,7 @@ use crate::replay::lanes::events_of;
 use crate::report::Style;
 use crate::report::run::{difference_json, difference_text};
 use crate::side::{Loaded, NotTaken, Side};
+use crate::trace::{Part, Recorded, Trace, Traced, sites};
 
 /// Arrival of the first packet, in nanoseconds since the epoch.
 const START_NS: u64 = 1_000_000_000;
@@ -132,8 +136,14 @@ impl Trial {
 
     /// The packets, with the room that a test run of the kernel gives.
     pub fn batch(&self) -> Batch {
+        self.part(0..self.frames.len())
+    }
+
+    /// Some of the packets.
+    fn part(&self, range: Range<usize>) -> Batch {
         let mut batch = Batch::new();
-        for (number, frame) in (0..).zip(&self.frames) {
+        let frames = (0..).zip(&self.frames).take(range.end).skip(range.start);
+        for (number, frame) in frames {
             let arrival = Arrival {
                 number,
                 arrival_ns: START_NS + GAP_NS * number,
@@ -184,12 +194,68 @@ impl Trial {
         differences
     }
 
-    /// Where two sides part; `None` if they agree, if one does not take the program, or if it is
-    /// not safe.
+    /// Packet `index` on both sides, instruction by instruction, after those before it.
+    ///
+    /// # Errors
+    /// If a side does not take the program.
+    pub fn trace(
+        &self,
+        index: usize,
+        verified: &Verified,
+        nic: &Side<'_>,
+        reference: &Side<'_>,
+    ) -> Result<Trace, NotTaken> {
+        let sites = sites(&[verified]);
+        let mut image = None;
+        let mut record = |side: &Side<'_>| -> Result<Recorded, NotTaken> {
+            let mut loaded = side.here().load(verified, &self.environment())?;
+            loaded.process(&mut self.part(0..index));
+            if let Some(made) = loaded.image() {
+                image = Some(Arc::clone(made));
+            }
+            let mut batch = self.part(index..index + 1);
+            Ok(Recorded::of(&sites, |recorder| {
+                loaded.trace(&mut batch, recorder)
+            }))
+        };
+        let recorded = [record(nic)?, record(reference)?];
+        let part = Part {
+            program: Arc::clone(&self.program),
+            image,
+            backend: nic.name().to_owned(),
+        };
+        let packet = Traced {
+            number: index as u64,
+            queue: 0,
+            headroom: XDP_HEADROOM,
+            frame: self.frames.get(index).cloned().unwrap_or_default(),
+        };
+        Ok(Trace::new(packet, vec![part], recorded))
+    }
+
+    /// Where two sides part; `None` if they agree, if one does not take the program, if it is not
+    /// safe, or if it shows addresses, which differ from side to side.
     pub fn mismatch(&self, nic: &Side<'_>, reference: &Side<'_>) -> Option<Mismatch> {
         let verified = nic.verify(&self.program).ok()?;
+        if shows_addresses(&verified) {
+            return None;
+        }
         let ran = self.run(&verified, nic).ok()?;
         let referred = self.run(&verified, reference).ok()?;
         self.compare(&ran, &referred)
     }
+}
+
+/// Whether a program may put an address where others than it see it: in memory, or in r0 at its
+/// end.
+fn shows_addresses(verified: &Verified) -> bool {
+    let insns = verified.program().insns.iter().enumerate();
+    let mut reached = insns.filter(|(pc, _)| verified.facts(*pc).reachable);
+    let entry = verified.program().subprograms.first();
+    let ends = |pc: usize| entry.is_none_or(|entry| pc < entry.end);
+    reached.any(|(pc, insn)| {
+        let facts = verified.facts(pc);
+        let returns = matches!(insn, Insn::Exit) && ends(pc);
+        facts.leaks_pointer || (returns && facts.registers[0].kind != RegKind::Scalar)
+    })
 }

@@ -232,6 +232,26 @@ pub struct OneNicArgs {
     pub what_if: WhatIfArgs,
 }
 
+/// Which NIC, where a repro may name it.
+#[derive(Clone, Debug, Args)]
+pub struct RunNicArgs {
+    /// NIC: a built-in name or the path of a profile.
+    #[arg(long, required_unless_present = "repro", value_name = "NIC")]
+    pub nic: Option<String>,
+
+    #[expect(missing_docs, reason = "a group of options has no text of its own")]
+    #[command(flatten)]
+    pub what_if: WhatIfArgs,
+}
+
+/// Where repros go.
+#[derive(Clone, Debug, Args)]
+pub struct ReproArgs {
+    /// Folder in which a mismatch becomes a folder of its own.
+    #[arg(long, value_name = "DIR", default_value = "nicbed-repro")]
+    pub repro_out: PathBuf,
+}
+
 /// Changes to what a NIC declares.
 #[derive(Clone, Debug, Default, Args)]
 pub struct WhatIfArgs {
@@ -409,10 +429,10 @@ pub struct RunArgs {
 
     #[expect(missing_docs, reason = "a group of options has no text of its own")]
     #[command(flatten)]
-    pub nic: OneNicArgs,
+    pub nic: RunNicArgs,
 
     /// Captures to replay, one after the other: pcap or pcapng, `-` for stdin.
-    #[arg(long, required = true, value_name = "FILE", num_args = 1..)]
+    #[arg(long, required_unless_present = "repro", value_name = "FILE", num_args = 1..)]
     pub pcap: Vec<PathBuf>,
 
     /// What every outcome is compared with.
@@ -464,6 +484,14 @@ pub struct RunArgs {
     #[arg(long, value_name = "PACKET")]
     pub trace: Option<u64>,
 
+    /// Replay this repro's folder, and nothing else; its own arguments are taken.
+    #[arg(long, value_name = "DIR")]
+    pub repro: Option<PathBuf>,
+
+    #[expect(missing_docs, reason = "a group of options has no text of its own")]
+    #[command(flatten)]
+    pub repros: ReproArgs,
+
     /// Explore schedules in which packets of different queues meet in maps: lost updates, and
     /// verdicts that depend on the schedule.
     #[arg(long)]
@@ -507,6 +535,10 @@ pub struct ConformanceArgs {
     /// store.
     #[arg(long, value_name = "NIC")]
     pub nic: Option<String>,
+
+    #[expect(missing_docs, reason = "a group of options has no text of its own")]
+    #[command(flatten)]
+    pub repros: ReproArgs,
 }
 
 /// `nicbed mutants`
@@ -611,6 +643,10 @@ pub struct FuzzArgs {
     #[arg(long, default_value_t = 0, value_name = "N",
         value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=1024))]
     pub threads: usize,
+
+    #[expect(missing_docs, reason = "a group of options has no text of its own")]
+    #[command(flatten)]
+    pub repros: ReproArgs,
 }
 
 /// What outcomes are compared with.

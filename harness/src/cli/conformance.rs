@@ -3,15 +3,20 @@
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nic_model::Workers;
 
 use super::args::{ConformanceArgs, PluginArgs, WhatIfArgs};
 use super::input;
 use super::output::Output;
-use crate::conformance::{self, Answer, Case, Summary};
+use super::repro;
+use crate::conformance::{self, Answer, Case, Expected, Summary};
 use crate::error::{Error, Status};
 use crate::plugin;
 use crate::report::json::Document;
 use crate::report::{Style, Table};
+use crate::repro::Repro;
 use crate::side::Side;
 
 /// Most bytes of a `.data` file: one with the most memory there can be, and comments.
@@ -31,16 +36,22 @@ pub(super) fn run(args: &ConformanceArgs, output: &mut Output) -> Result<Status,
         ..Summary::default()
     };
     let mut status = Status::Ok;
+    let keep: &Keep<'_> = &|case, expected| {
+        let stem = case.program.name.as_str();
+        let name = format!("conformance-{}-{stem}", side.name());
+        let repro = Repro::of_case(case, &side, expected);
+        repro::keep(&args.repros.repro_out, &name, repro, &side, output)
+    };
     if args.paths.is_empty() {
         for (name, text) in conformance::embedded() {
-            one(name, text.as_bytes(), &side, &mut summary);
+            one(name, text.as_bytes(), &side, keep, &mut summary);
         }
     }
     for path in &args.paths {
         for file in files(path)? {
             let name = file.display().to_string();
             match input::read(&file, MOST_FILE) {
-                Ok(bytes) => one(&name, &bytes, &side, &mut summary),
+                Ok(bytes) => one(&name, &bytes, &side, keep, &mut summary),
                 Err(error) => {
                     summary.add(conformance::unreadable(&name, &error.to_string()));
                 }
@@ -61,9 +72,18 @@ pub(super) fn run(args: &ConformanceArgs, output: &mut Output) -> Result<Status,
     Ok(status)
 }
 
-fn one(name: &str, bytes: &[u8], side: &Side<'_>, summary: &mut Summary) {
+/// Keeps a failed case with the result that it expects; gives the folder.
+type Keep<'a> = dyn Fn(&Case, u64) -> Option<PathBuf> + 'a;
+
+fn one(name: &str, bytes: &[u8], side: &Side<'_>, keep: &Keep<'_>, summary: &mut Summary) {
     summary.add(match Case::parse(name, bytes) {
-        Ok(case) => conformance::run(&case, side),
+        Ok(case) => {
+            let mut result = conformance::run(&case, side);
+            if let (Answer::Failed, Expected::Result(r0)) = (result.result, case.expected) {
+                result.repro = keep(&case, r0).map(|folder| folder.display().to_string());
+            }
+            result
+        }
         Err(error) => conformance::unreadable(name, &error.to_string()),
     });
 }
@@ -74,7 +94,13 @@ pub(super) fn side(backend: &str, nic: Option<&str>) -> Result<Side<'static>, Er
         Some(name) => Some(input::nic(name, &WhatIfArgs::default())?),
         None => None,
     };
-    Side::by_name(backend, nic, None)
+    Side::by_name(backend, nic, workers())
+}
+
+/// Worker processes for native code, which may be wrong: this very program.
+pub(super) fn workers() -> Option<Arc<Workers>> {
+    let program = std::env::current_exe().ok()?;
+    Some(Arc::new(Workers::new(program)))
 }
 
 /// The cases that a path names: itself, or all `.data` files in and below a folder, by name.

@@ -7,11 +7,13 @@ use serde_json::{Value, json};
 use super::args::FuzzArgs;
 use super::conformance::side;
 use super::output::Output;
+use super::repro;
 use crate::clock::Stopwatch;
 use crate::error::{Error, Status};
 use crate::fuzz::{self, Found, Report, Settings};
 use crate::report::Style;
 use crate::report::json::Document;
+use crate::repro::Repro;
 use crate::side::Side;
 
 /// Names of missing edges that the text shows; JSON has all.
@@ -32,11 +34,23 @@ pub(super) fn run(args: &FuzzArgs, output: &mut Output) -> Result<Status, Error>
     let report = fuzz::run(&side, &settings)?;
     let seconds = watch.elapsed().as_secs_f64();
     let rate = report.cases as f64 * 60.0 / seconds.max(1e-9);
+    let kept = report.found.as_ref().and_then(|found| {
+        let name = format!("fuzz-{}-{}-{}", side.name(), settings.seed, found.case);
+        let how = format!("fuzz, seed {}, case {}", settings.seed, found.case);
+        let repro = Repro::new(how, &side, found.reference, found.trial.clone());
+        repro::keep(&args.repros.repro_out, &name, repro, &side, output)
+    });
     if json {
-        let body = to_json(&report, &settings, &side, rate);
+        let mut body = to_json(&report, &settings, &side, rate);
+        if let Some(folder) = &kept {
+            body["difference"]["repro"] = folder.display().to_string().into();
+        }
         output.json(&Document::new("fuzz", body))?;
     } else {
         output.print(&text(&report, &settings, &side, output.style))?;
+        if let Some(folder) = &kept {
+            output.print(&repro::kept_text(folder))?;
+        }
         output.talk(&format!("{rate:.0} programs a minute"));
     }
     Ok(match report.found {

@@ -13,6 +13,7 @@ mod mutants;
 mod nic;
 mod output;
 mod pcap;
+mod repro;
 mod run;
 mod verify;
 

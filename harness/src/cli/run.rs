@@ -7,12 +7,14 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::args::{LoadArgs, OnMismatchArg, OrderArg, ReferenceArg, RunArgs};
 use super::input;
 use super::output::Output;
+use super::repro;
 use crate::decide::Verdict;
 use crate::error::{Error, Status};
 use crate::outcomes::{OutcomeLines, Sent};
@@ -20,6 +22,7 @@ use crate::races::{MOST_PACKETS, Races};
 use crate::replay::order::Order;
 use crate::report::render_finding;
 use crate::report::run::Report;
+use crate::repro::Run;
 use crate::seeds::Seeds;
 use crate::testbed::{FrameIn, OnMismatch, ReferenceChoice, Settings, Testbed};
 use crate::trace::Trace;
@@ -35,8 +38,14 @@ fn inputs(args: &RunArgs) -> Result<(&Path, &[PathBuf]), Error> {
 }
 
 pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> {
+    if let Some(folder) = &args.repro {
+        return repro::replay(folder, output);
+    }
     let json = output.is_json()?;
-    let nic = input::nic(&args.nic.nic, &args.nic.what_if)?;
+    let nic = input::nic(
+        args.nic.nic.as_deref().unwrap_or_default(),
+        &args.nic.what_if,
+    )?;
     let (object, captures) = inputs(args)?;
     for path in captures.iter().filter(|p| p.as_os_str() != "-") {
         // A capture that cannot be read is said before anything runs, and even if nothing does.
@@ -54,7 +63,8 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> 
             .map_err(|e| Error::input(format!("{}: {e}", seeds.name())))?;
     }
     let program = input::one_program(&set, &args.load)?.name.clone();
-    let mut testbed = Testbed::new(nic, settings(args)?)?;
+    let settings = settings(args)?;
+    let mut testbed = Testbed::new(Arc::clone(&nic), settings.clone())?;
     testbed.load_with(&set, &program, seeds.as_ref())?;
 
     let mut outcomes = args
@@ -105,8 +115,23 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> 
     };
     let assessed: Vec<_> = testbed.assessments().to_vec();
     let report = testbed.finish()?;
+    let kept = if report.disagrees() {
+        let run = Run {
+            nic: &nic,
+            settings: &settings,
+            set: &set,
+            entry: &program,
+            seeds: seeds.as_ref(),
+        };
+        repro::keep_run(args, (object, captures), &run, &report, output)
+    } else {
+        None
+    };
     if json {
         let mut document = report.to_json();
+        if let Some(folder) = &kept {
+            document["repro"] = folder.display().to_string().into();
+        }
         if args.trace.is_some() {
             document["trace"] = trace.as_ref().map_or(Value::Null, Trace::to_json);
         }
@@ -133,6 +158,9 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> 
         }
         if let Some(trace) = &trace {
             output.print(&trace.to_text(output.style))?;
+        }
+        if let Some(folder) = &kept {
+            output.print(&repro::kept_text(folder))?;
         }
     }
     Ok(status(&report))

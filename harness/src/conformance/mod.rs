@@ -105,11 +105,13 @@ impl Summary {
 }
 
 /// Why a case did not come to r0.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Stop {
     /// It was not taken.
+    #[error("{0}")]
     NotTaken(String),
     /// It was stopped while it ran.
+    #[error("{0}")]
     Trapped(String),
 }
 

@@ -163,6 +163,39 @@ impl Trace {
             .collect()
     }
 
+    /// Where the sides part, as JSON: the instruction, both register files before the next one,
+    /// and the NIC's code; null where they do not.
+    pub fn first_json(&self) -> Json {
+        let Some(index) = self.first() else {
+            return Json::Null;
+        };
+        let row = &self.rows[index];
+        let step = row.nic.as_ref().or(row.reference.as_ref());
+        let Some((step, part)) = step.and_then(|step| {
+            let part = self.programs.get(step.program as usize)?;
+            Some((step, part))
+        }) else {
+            return Json::Null;
+        };
+        let next = self.rows.get(index + 1..).unwrap_or_default();
+        let after = |step: Option<&Step>| {
+            step.map(|step| {
+                json!({
+                    "pc": step.pc,
+                    "registers": object(self.names(part).registers(step)),
+                })
+            })
+        };
+        json!({
+            "pc": step.pc,
+            "insn": insn(&part.program, step.pc),
+            "differs": row.differs.iter().map(|d| d.text()).collect::<Vec<_>>(),
+            "nic": after(next.iter().find_map(|r| r.nic.as_ref())),
+            "reference": after(next.iter().find_map(|r| r.reference.as_ref())),
+            "code": self.code(index),
+        })
+    }
+
     /// The trace as JSON.
     pub fn to_json(&self) -> Json {
         let steps: Vec<Json> = self.rows.iter().map(|row| self.row_json(row)).collect();
