@@ -282,6 +282,23 @@ fn queues_are_cpus() {
     );
 }
 
+/// The kernel has no test run for it: the NIC runs it, and nothing is compared.
+#[test]
+fn a_program_of_a_devmap_slot_is_not_compared() {
+    let text = ".section xdp/devmap
+        entry:
+        r0 = 1
+        exit";
+    let Some(mut testbed) = testbed(text, 1) else {
+        return;
+    };
+    feed(&mut testbed, 0, 3);
+    let report = testbed.finish().unwrap();
+    assert_eq!((report.compared, report.reference), (0, Some("kernel")));
+    assert_eq!(report.map_differences, None);
+    assert_eq!(names(&report), ["slot programs"]);
+}
+
 #[test]
 fn more_queues_than_cpus_are_refused() {
     let nic = Arc::new(caps::builtin("x86-dpu").unwrap());

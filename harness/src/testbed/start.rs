@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bpf::finding::{Finding, Severity, Stage};
+use bpf::hook::XdpAttach;
 use bpf::map::{MapDef, MapError, MapId, MapSet, MapType, Placement, SetError, SlotValue};
 use bpf::run::XDP_HEADROOM;
 use bpf::{Hook, Program, ProgramSet};
 use caps::Caps;
-use cpu_reference::{Interp, Rbpf, Reference, Runner, Setup, Unsupported};
+use cpu_reference::{Interp, Rbpf, Reference, Runner, Setup, Unsupported, Untold};
 use isa::ebpf::{CallTarget, Insn};
 use nic_model::{LoadError, Nic, ProgramId};
 use verifier::Verified;
@@ -49,6 +50,8 @@ pub(super) struct Running {
     pub(super) reasons: Vec<OrderReason>,
     /// What cannot be compared, where the reference is the kernel.
     pub(super) masks: Option<Masks>,
+    /// Why the kernel has nothing to say of this program at all, if it has not.
+    pub(super) untold: Option<Untold>,
     /// Whether the kernel may have evicted elements of an LRU map, so that from then on nothing
     /// is compared.
     pub(super) evicted: bool,
@@ -87,7 +90,11 @@ impl Testbed {
             loaded.map_err(|e| load_error(&e))?;
         }
         self.fill(nic.maps(), seeds).map_err(StartError::Stop)?;
-        let reference = self.reference(programs, seeds)?;
+        let untold = self.only_behind_redirects(entry);
+        let reference = match &untold {
+            Some(_) => None,
+            None => self.reference(programs, seeds)?,
+        };
         let verified = self
             .assessments
             .iter()
@@ -167,6 +174,7 @@ impl Testbed {
             second_not,
             reasons,
             masks,
+            untold,
             evicted: false,
         })
     }
@@ -322,6 +330,20 @@ impl Testbed {
             programs: programs.to_vec(),
             maps,
             environment: Arc::clone(&self.environment),
+        })
+    }
+
+    /// The kernel runs programs of devmap and cpumap slots behind a redirect only, not by
+    /// themselves: where it is the reference, nothing of them is compared.
+    fn only_behind_redirects(&self, entry: &Program) -> Option<Untold> {
+        let of_slot = match entry.hook {
+            Hook::Xdp { attach, .. } => attach != XdpAttach::Device,
+            Hook::Tc { .. } | Hook::Raw { .. } => false,
+        };
+        (of_slot && self.settings.reference == ReferenceChoice::Kernel).then(|| Untold {
+            what: "slot programs",
+            why: "the kernel has no test run for a program that a slot of a devmap or cpumap holds"
+                .to_owned(),
         })
     }
 
