@@ -47,6 +47,7 @@ pub(super) fn binary(
         (Kind::Unknown, _) | (_, Kind::Unknown) => Value::UNKNOWN,
         (Kind::Scalar, _) => match (op, width) {
             (AluOp::Add, Width::W64) => move_pointer(ids, op, &b, &a),
+            (AluOp::Sub, Width::W32) => Value::SCALAR,
             _ => Value::UNKNOWN,
         },
         (_, Kind::Scalar) => match (op, width) {
