@@ -1,5 +1,9 @@
 //! Random programs: whatever is accepted runs without a fault, and what the facts say holds at
 //! every instruction; and the kernel's verdict is the same.
+//!
+//! For longer runs: `NICBED_CASES=100000 NICBED_SEED=7 cargo test -p verifier --test generated`.
+//! A difference shrinks to the smallest program that shows it, which is written as a case to
+//! `target/tmp/found/`.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -11,6 +15,7 @@ mod support;
 
 use std::sync::Arc;
 
+use bpf::generate::{case_text, shrink};
 use isa::ebpf::Insn;
 use support::{generate, kernel, machine};
 use verifier::facts::{RegFact, RegKind};
@@ -99,16 +104,30 @@ fn accepted_programs_run_safely_and_as_the_facts_say() {
                     accepted(p).is_ok_and(|v| (0..64).any(|r| hold_facts(p, &v, r).is_err()))
                 };
                 let small = if bad(&program) {
-                    generate::shrink(&program, bad)
+                    shrink(&program, bad)
                 } else {
                     program.clone()
                 };
-                panic!("seed {seed}: {wrong}\n{}", generate::listing(&small));
+                let case = case(seed, &small, &["accept", &format!("facts: {wrong}")]);
+                panic!(
+                    "seed {seed}: {wrong}\n{}\n{case}",
+                    generate::listing(&small)
+                );
             }
         }
     }
     println!("{taken} accepted");
     assert!(taken > 100, "only {taken} were accepted");
+}
+
+/// Writes a case to where it can be taken from into `tests/cases`, once its first line is right;
+/// tells where.
+fn case(seed: u64, program: &bpf::Program, header: &[&str]) -> String {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("found");
+    let path = folder.join(format!("seed-{seed}.bpf"));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(&path, case_text(program, header)).unwrap();
+    format!("written to {}", path.display())
 }
 
 /// Compares verdicts; at most one of `rarely` programs may get another.
@@ -152,7 +171,7 @@ fn compare(make: fn(u64) -> bpf::Program, rarely: u32) {
         different += 1;
         if examples.len() < 8 {
             let accepts = ours.is_ok();
-            let small = generate::shrink(&program, |p| {
+            let small = shrink(&program, |p| {
                 accepted(p).is_ok() == accepts
                     && kernel::load_with_log(p, 0).unwrap().accepted != accepts
             });
@@ -163,9 +182,16 @@ fn compare(make: fn(u64) -> bpf::Program, rarely: u32) {
                     r.finding.rule, r.finding.pc, r.finding.message, r.finding.why
                 ),
             };
+            let reason = kernel::load(&small).unwrap().reason().to_owned();
+            let verdict = if accepts {
+                "reject verify/RULE"
+            } else {
+                "accept"
+            };
+            let kernel = format!("found by seed {seed}: here {said}; the kernel: {reason}");
+            let case = case(seed, &small, &[verdict, &kernel]);
             examples.push(format!(
-                "seed {seed}: here {said}; the kernel {}\n{}",
-                kernel::load(&small).unwrap().reason(),
+                "seed {seed}: here {said}; the kernel {reason}\n{}\n{case}",
                 generate::listing(&small)
             ));
         }

@@ -8,7 +8,8 @@
 //! into its return code, so that a wrong one shows.
 //!
 //! `builder` knows what registers hold, `arithmetic`, `memory`, `flow`, `packet`, `maps` and
-//! `calls` have the pieces, `random` the numbers. What does not belong here: what programs do,
+//! `calls` have the pieces, `random` the numbers; `shrink` makes a program small that
+//! shows something, and writes it as a case. What does not belong here: what programs do,
 //! and which of them are safe.
 
 mod arithmetic;
@@ -19,6 +20,7 @@ mod maps;
 mod memory;
 mod packet;
 mod random;
+mod shrink;
 
 use crate::{Hook, Program};
 use builder::Builder;
@@ -26,6 +28,7 @@ use builder::Builder;
 pub use arithmetic::OPERATIONS;
 pub use flow::CONDITIONS;
 pub use random::{EDGES, IMMEDIATES, Random};
+pub use shrink::{case_text, shrink};
 
 /// Bytes of memory that a generated program of hook `Raw` expects.
 pub const RAW_BYTES: u32 = 64;

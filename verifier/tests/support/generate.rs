@@ -491,35 +491,6 @@ pub const NOTHING: Insn = Insn::Jump {
     long: false,
 };
 
-/// The smallest program, by replacing instructions with ones that do nothing, of which `keeps`
-/// still holds.
-pub fn shrink(program: &Program, keeps: impl Fn(&Program) -> bool) -> Program {
-    let mut smallest = program.clone();
-    loop {
-        let mut changed = false;
-        for pc in (0..smallest.insns.len()).rev() {
-            let insn = smallest.insns[pc];
-            let fixed = matches!(insn, Insn::Exit | Insn::WideTail | Insn::LoadWide { .. });
-            if insn == NOTHING || fixed {
-                continue;
-            }
-            let mut insns = smallest.insns.to_vec();
-            insns[pc] = NOTHING;
-            let candidate = Program {
-                insns: insns.into(),
-                ..smallest.clone()
-            };
-            if keeps(&candidate) {
-                smallest = candidate;
-                changed = true;
-            }
-        }
-        if !changed {
-            return smallest;
-        }
-    }
-}
-
 /// The program as text, without instructions that do nothing.
 pub fn listing(program: &Program) -> String {
     use std::fmt::Write;
