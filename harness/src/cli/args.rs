@@ -456,6 +456,10 @@ pub struct RunArgs {
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
 
+    /// Bytes of a tc packet that are linear at entry, at least 14; by default all are.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(14..))]
+    pub linear: Option<u32>,
+
     /// Globals and map contents before the first packet (JSON).
     #[arg(long = "maps", value_name = "FILE")]
     pub maps_in: Option<PathBuf>,

@@ -200,6 +200,13 @@ fn settings(args: &RunArgs) -> Result<Settings, Error> {
         ..Environment::default()
     };
     environment.fib = fib;
+    environment.linear = args.linear;
+    if args.linear.is_some() && matches!(args.reference, ReferenceArg::Kernel) {
+        return Err(
+            Error::usage("--linear: a test run of the kernel has linear packets only")
+                .help("choose another --reference"),
+        );
+    }
     Ok(Settings {
         queues: args.queues,
         order: args.order.map(|o| match o {

@@ -327,7 +327,9 @@ impl Testbed {
     }
 
     fn not_run(&self, frame: &FrameIn<'_>) -> Option<NotRun> {
-        if frame.bytes.len() < self.frame_bytes.0 {
+        let tc = self.running.as_ref().is_some_and(|running| running.tc);
+        let short = frame.bytes.len() < self.frame_bytes.0;
+        if short || (tc && !bpf::skb::complete(frame.bytes)) {
             Some(NotRun::TooShort)
         } else if frame.bytes.len() > self.frame_bytes.1 {
             Some(NotRun::TooLong)

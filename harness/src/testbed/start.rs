@@ -39,6 +39,8 @@ pub(super) struct Running {
     pub(super) nic: Nic,
     pub(super) reference: Option<Box<dyn Reference>>,
     pub(super) lanes: Lanes,
+    /// Whether it is a tc program, which sees only packets whose IP header is whole.
+    pub(super) tc: bool,
     /// The host, while it runs everything after a fallback.
     pub(super) fallback: Option<Interp>,
     /// The order that the answer is given in.
@@ -165,6 +167,7 @@ impl Testbed {
         }
         Ok(Running {
             maps: Arc::clone(&entry.maps),
+            tc: matches!(entry.hook, Hook::Tc { .. }),
             nic,
             reference,
             lanes,
