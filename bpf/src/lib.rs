@@ -24,6 +24,7 @@ pub mod finding;
 pub mod generate;
 pub mod helper;
 pub mod hook;
+pub mod kfunc;
 pub mod map;
 pub mod object;
 pub mod program;

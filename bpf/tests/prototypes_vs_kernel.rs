@@ -173,6 +173,11 @@ fn callable() -> impl Iterator<Item = (&'static Prototype, u32)> {
                     | Arg::Function
                     | Arg::StackOrNull
                     | Arg::SpinLock
+                    | Arg::Timer
+                    | Arg::DynptrMem
+                    | Arg::NewDynptr
+                    | Arg::Dynptr
+                    | Arg::RecordDynptr
                     | Arg::ConstStr
                     | Arg::MapValueOrNull
             )

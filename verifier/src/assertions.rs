@@ -73,8 +73,8 @@ pub(crate) enum Assertion {
     ContextIn(Reg),
     /// The context in the register is as it was given at entry.
     ContextUnmoved(Reg),
-    /// A helper may be called with what its argument registers hold.
-    Helper(u32),
+    /// A helper or kernel function may be called with what its argument registers hold.
+    Outside(CallTarget),
     /// The function of the program that starts at this pc may be called.
     Function(usize),
     /// The function may return, or the program end.
@@ -88,12 +88,8 @@ pub(crate) enum Assertion {
 pub(crate) enum Refusal {
     /// The second slot of a wide load.
     WideTail,
-    /// A call of a kernel function.
-    Kfunc(i32),
     /// A call through a register.
     CallRegister(Reg),
-    /// `may_goto`.
-    MayGoto,
     /// A width that the instruction does not have.
     Width,
 }
@@ -254,17 +250,17 @@ pub(crate) fn of(insn: &Insn, pc: usize) -> Vec<Assertion> {
             all.push(A::ContextUnmoved(Reg::R6));
             all
         }
-        Insn::Jump { .. } => Vec::new(),
+        Insn::Jump { .. } | Insn::MayGoto { .. } => Vec::new(),
         Insn::Branch { dst, src, .. } => readable(src)
             .into_iter()
             .chain([A::Readable(dst)])
             .collect(),
-        Insn::MayGoto { .. } => vec![A::Refused(Refusal::MayGoto)],
-        Insn::Call(CallTarget::Helper(id)) => vec![A::Helper(id)],
+        Insn::Call(target @ (CallTarget::Helper(_) | CallTarget::Kfunc { .. })) => {
+            vec![A::Outside(target)]
+        }
         Insn::Call(CallTarget::Local { .. }) => {
             vec![A::Function(insn.function_target(pc).unwrap_or(0) as usize)]
         }
-        Insn::Call(CallTarget::Kfunc { id, .. }) => vec![A::Refused(Refusal::Kfunc(id))],
         Insn::Call(CallTarget::Reg(reg)) => vec![A::Refused(Refusal::CallRegister(reg))],
         Insn::Exit => vec![A::Return],
     }

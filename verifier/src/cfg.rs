@@ -35,6 +35,8 @@ pub(crate) struct Cfg {
     pub(crate) functions: Vec<Function>,
     /// Whether states are compared before this instruction.
     pub(crate) prune_point: Vec<bool>,
+    /// Whether a state is kept there whenever a path comes by: loops turn round there.
+    pub(crate) turns: Vec<bool>,
     /// Registers whose value before the instruction may still be read.
     pub(crate) live: Vec<RegSet>,
 }
@@ -74,7 +76,10 @@ pub(crate) fn build(platform: &Platform<'_>) -> Result<Cfg, Located> {
         return Err((pc, problem));
     }
     Ok(Cfg {
-        prune_point: prune_points(insns),
+        prune_point: prune_points(platform, insns),
+        turns: (0..insns.len())
+            .map(|pc| turns(platform, &insns[pc]))
+            .collect(),
         live: live_registers(platform, insns),
         functions,
     })
@@ -126,10 +131,9 @@ fn note_moves(platform: &Platform<'_>, functions: &mut [Function]) {
     for index in 0..functions.len() {
         for pc in functions[index].start..functions[index].end {
             let moves = match insns[pc] {
-                Insn::Call(CallTarget::Helper(id)) => {
-                    id == crate::platform::TAIL_CALL
-                        || platform.helper(id).is_some_and(|h| h.changes_packet)
-                }
+                Insn::Call(target) => platform
+                    .called(target)
+                    .is_some_and(|p| p.changes_packet || p.id == crate::platform::TAIL_CALL),
                 _ => false,
             };
             if moves {
@@ -201,7 +205,7 @@ fn reach(insns: &[Insn]) -> Vec<bool> {
 }
 
 /// Where paths can meet again: jump targets, branches, and calls of functions.
-fn prune_points(insns: &[Insn]) -> Vec<bool> {
+fn prune_points(platform: &Platform<'_>, insns: &[Insn]) -> Vec<bool> {
     let mut points = vec![false; insns.len()];
     for (pc, insn) in insns.iter().enumerate() {
         if let Some(target) = insn.jump_target(pc) {
@@ -210,11 +214,27 @@ fn prune_points(insns: &[Insn]) -> Vec<bool> {
                 points[pc] = true;
             }
         }
-        if let Insn::Call(CallTarget::Local { .. }) = insn {
+        let set_callback = Insn::Call(CallTarget::Helper(crate::platform::TIMER_SET_CALLBACK));
+        if matches!(insn, Insn::Call(CallTarget::Local { .. }))
+            || turns(platform, insn)
+            || *insn == set_callback
+        {
             points[pc] = true;
         }
     }
     points
+}
+
+/// Whether an instruction is where a loop turns round that is none of jumps: `may_goto`, an
+/// iterator's next, a helper that calls back.
+fn turns(platform: &Platform<'_>, insn: &Insn) -> bool {
+    match *insn {
+        Insn::MayGoto { .. } => true,
+        Insn::Call(target) => platform.called(target).is_some_and(|p| {
+            p.id == bpf::kfunc::ITER_NUM_NEXT || crate::platform::calls_back(p.id)
+        }),
+        _ => false,
+    }
 }
 
 /// Backward dataflow over each function.
@@ -241,10 +261,12 @@ fn live_registers(platform: &Platform<'_>, insns: &[Insn]) -> Vec<RegSet> {
 /// The registers an instruction reads; a helper reads only the arguments it has.
 fn reads(platform: &Platform<'_>, insn: &Insn) -> RegSet {
     match insn {
-        Insn::Call(CallTarget::Helper(id)) => match platform.helper(*id) {
-            Some(prototype) => (1..=prototype.arity()).fold(0, |set, n| set | 1 << n),
-            None => insn.reads(),
-        },
+        Insn::Call(target @ (CallTarget::Helper(_) | CallTarget::Kfunc { .. })) => {
+            match platform.called(*target) {
+                Some(prototype) => (1..=prototype.arity()).fold(0, |set, n| set | 1 << n),
+                None => insn.reads(),
+            }
+        }
         // What a function is given lives on in its own frame.
         _ => insn.reads() & !(1 << Reg::R10.number()),
     }

@@ -1,7 +1,11 @@
-//! What the program's BTF declares, read once: signatures of its global functions.
+//! What the program's BTF declares, read once: signatures of its global functions, and the
+//! special fields of its maps' values.
 
 use bpf::Program;
+use bpf::btf::fields::{SpecialField, SpecialKind};
 use bpf::btf::signature::Signature;
+
+use crate::domain::MapRef;
 
 /// What BTF declares.
 #[derive(Debug, Default)]
@@ -10,6 +14,8 @@ pub(crate) struct Declared {
     functions: Vec<(usize, Signature)>,
     /// Whether a function gives back a number, by its first pc.
     results: Vec<(usize, bool)>,
+    /// Special fields by map and whether it is the map inside.
+    fields: Vec<[Vec<SpecialField>; 2]>,
 }
 
 impl Declared {
@@ -25,6 +31,18 @@ impl Declared {
             .filter(|s| typed && s.global && s.start != 0)
             .filter_map(|s| Some((s.start, types.signature(s.btf_type, &program.hook)?)))
             .collect();
+        let fields_of = |ty| match ty {
+            0 => Vec::new(),
+            ty => types.special_fields(ty),
+        };
+        let fields = program
+            .maps
+            .iter()
+            .map(|map| {
+                let inner = map.inner.as_deref().map_or(0, |m| m.value_type);
+                [fields_of(map.value_type), fields_of(inner)]
+            })
+            .collect();
         let results = program
             .subprograms
             .iter()
@@ -34,7 +52,11 @@ impl Declared {
                 Some((s.start, signature.returns_number))
             })
             .collect();
-        Declared { functions, results }
+        Declared {
+            functions,
+            results,
+            fields,
+        }
     }
 
     /// Whether the function that starts at `pc` gives back a number; `None` if that is not
@@ -48,5 +70,17 @@ impl Declared {
     pub(crate) fn signature(&self, pc: usize) -> Option<&Signature> {
         let at = self.functions.iter().position(|(start, _)| *start == pc)?;
         Some(&self.functions[at].1)
+    }
+
+    /// Special fields of a map's value, by ascending offset.
+    pub(crate) fn fields(&self, map: MapRef) -> &[SpecialField] {
+        self.fields
+            .get(usize::from(map.index))
+            .map_or(&[], |fields| &fields[usize::from(map.inner)])
+    }
+
+    /// The only field of this kind.
+    pub(crate) fn field(&self, map: MapRef, kind: SpecialKind) -> Option<&SpecialField> {
+        self.fields(map).iter().find(|field| field.kind == kind)
     }
 }

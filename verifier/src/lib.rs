@@ -253,7 +253,7 @@ fn prove(
     }
     let explorer = explore::Explorer::new(&cx, &assertions, device.as_deref_mut(), log);
     let mut outcome = explorer.run()?;
-    outcome.stats.stack_bytes = stack::check(program, &cfg, &outcome.stack)
+    outcome.stats.stack_bytes = stack::check(program, &cfg, &outcome.stack, &outcome.later)
         .map_err(|(pc, problem)| Failure::new(pc, problem, outcome.stats))?;
     findings.append(&mut outcome.findings);
     let mut learned = Vec::new();

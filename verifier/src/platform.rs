@@ -9,8 +9,10 @@ use bpf::helper::Prototype;
 use bpf::map::{DataSection, MapDef, MapType};
 use bpf::{Hook, Program};
 
+use isa::ebpf::CallTarget;
+
 use crate::declared::Declared;
-use crate::domain::{Kind, MapRef, Range, Value};
+use crate::domain::{Block, Kind, MapRef, Range, Value};
 
 /// `bpf_map_lookup_elem`.
 pub(crate) const MAP_LOOKUP: u32 = 1;
@@ -30,17 +32,33 @@ pub(crate) const GET_SMP_PROCESSOR_ID: u32 = 8;
 /// machine that it runs on; this is what distributions build it for.
 pub(crate) const MAX_CPUS: u64 = 8192;
 
+/// `bpf_spin_lock`.
+pub(crate) const SPIN_LOCK: u32 = 93;
+/// `bpf_spin_unlock`.
+pub(crate) const SPIN_UNLOCK: u32 = 94;
+/// `bpf_for_each_map_elem`.
+pub(crate) const FOR_EACH: u32 = 164;
+/// `bpf_timer_set_callback`.
+pub(crate) const TIMER_SET_CALLBACK: u32 = 170;
+/// `bpf_loop`.
+pub(crate) const LOOP: u32 = 181;
+/// `bpf_ringbuf_reserve_dynptr`.
+pub(crate) const RINGBUF_RESERVE_DYNPTR: u32 = 198;
+/// `bpf_dynptr_write`.
+pub(crate) const DYNPTR_WRITE: u32 = 202;
+/// `bpf_user_ringbuf_drain`.
+pub(crate) const DRAIN: u32 = 209;
+
 const REDIRECT_MAP: u32 = 51;
 const MAP_PUSH: u32 = 87;
 const MAP_POP: u32 = 88;
 const MAP_PEEK: u32 = 89;
 const LOOKUP_PERCPU: u32 = 195;
-const FOR_EACH: u32 = 164;
 
 /// Helpers on a perf_event_array.
 const PERF: [u32; 5] = [22, 25, 55, 111, 121];
 /// Helpers on a ring buffer map.
-const RINGBUF: [u32; 4] = [130, 131, 134, 198];
+const RINGBUF: [u32; 4] = [130, 131, 134, RINGBUF_RESERVE_DYNPTR];
 /// Helpers on a cgroup_array.
 const CGROUP: [u32; 2] = [33, 37];
 /// Helpers on storage that is bound to sockets, to tasks, to cgroups.
@@ -65,6 +83,16 @@ impl<'a> Platform<'a> {
     /// The helper with this id, whether this hook may call it or not.
     pub(crate) fn helper(&self, id: u32) -> Option<&'static Prototype> {
         bpf::helper::prototype_on(&self.program.hook, id)
+    }
+
+    /// What a call calls, whether this hook may call it or not; `None` for functions of the
+    /// program, and what is not known.
+    pub(crate) fn called(&self, target: CallTarget) -> Option<&'static Prototype> {
+        match target {
+            CallTarget::Helper(id) => self.helper(id),
+            CallTarget::Kfunc { id, module: 0 } => bpf::kfunc::prototype(id),
+            CallTarget::Kfunc { .. } | CallTarget::Local { .. } | CallTarget::Reg(_) => None,
+        }
     }
 
     /// The definition of a map; `None` if the program has no such map.
@@ -138,7 +166,7 @@ impl<'a> Platform<'a> {
                 Value::pointer(Kind::Memory {
                     size: memory_bytes,
                     or_null: false,
-                    ringbuf: false,
+                    block: Block::Plain,
                 }),
                 Value::constant(u64::from(memory_bytes)),
             ],
@@ -180,6 +208,7 @@ pub(crate) fn map_suits(helper: u32, kind: MapType) -> bool {
         M::Devmap | M::DevmapHash | M::Xskmap => helper == REDIRECT_MAP || helper == MAP_LOOKUP,
         M::Cpumap => helper == REDIRECT_MAP,
         M::ArrayOfMaps | M::HashOfMaps => helper == MAP_LOOKUP,
+        M::UserRingbuf => helper == DRAIN,
         M::Queue | M::Stack => matches!(helper, MAP_PUSH | MAP_POP | MAP_PEEK),
         M::BloomFilter => matches!(helper, MAP_PUSH | MAP_PEEK),
         M::Sockmap | M::Sockhash => matches!(helper, MAP_LOOKUP | MAP_UPDATE | MAP_DELETE),
@@ -202,6 +231,7 @@ pub(crate) fn map_suits(helper: u32, kind: MapType) -> bool {
         MAP_POP => matches!(kind, M::Queue | M::Stack),
         MAP_PUSH | MAP_PEEK => matches!(kind, M::Queue | M::Stack | M::BloomFilter),
         LOOKUP_PERCPU => kind.is_percpu(),
+        DRAIN => kind == M::UserRingbuf,
         FOR_EACH => matches!(
             kind,
             M::Array | M::Hash | M::LruHash | M::PercpuArray | M::PercpuHash | M::LruPercpuHash
@@ -215,6 +245,28 @@ pub(crate) fn map_suits(helper: u32, kind: MapType) -> bool {
         _ => true,
     };
     by_map && by_helper
+}
+
+/// The argument (from 1) that is a function which the helper calls.
+pub(crate) fn callback_argument(called: u32) -> Option<usize> {
+    match called {
+        FOR_EACH | LOOP | TIMER_SET_CALLBACK | DRAIN => Some(2),
+        _ => None,
+    }
+}
+
+/// Whether a call calls a function of the program back before it returns.
+pub(crate) fn calls_back(called: u32) -> bool {
+    called != TIMER_SET_CALLBACK && callback_argument(called).is_some()
+}
+
+/// Whether it may be called while a spin lock is held.
+pub(crate) fn allowed_under_lock(called: u32) -> bool {
+    use bpf::kfunc;
+    matches!(
+        called,
+        SPIN_UNLOCK | kfunc::ITER_NUM_NEW | kfunc::ITER_NUM_NEXT | kfunc::ITER_NUM_DESTROY
+    )
 }
 
 /// Whether a helper changes the map it is given.

@@ -38,6 +38,7 @@ macro_rules! rules {
 rules! {
     AtomicTarget = "atomic-target", "An atomic operation on memory that does not allow one";
     CallStack = "call-stack", "Calls nest too deep, or need more stack than there is";
+    CallbackResult = "callback-result", "A function that a helper calls gives back what it may not";
     ControlFlow = "control-flow", "A jump or call leads where no instruction starts, or a function's end is fallen through";
     CtxAccess = "ctx-access", "An access to the context that this hook does not allow";
     DivisionByZero = "division-by-zero", "Division by a constant 0";
@@ -47,6 +48,7 @@ rules! {
     HelperNotAllowed = "helper-not-allowed", "A helper that this hook or this license does not allow";
     Instruction = "instruction", "An instruction that is not valid, or not in this kind of program";
     Kfunc = "kfunc", "A kernel function is called";
+    Lock = "lock", "A lock, or a section that a function opens, is used wrongly or not closed";
     MapCompatibility = "map-compatibility", "A helper is given a map of a type it does not work on";
     MapValueBounds = "map-value-bounds", "An access may lie outside a map's value";
     MemoryBounds = "memory-bounds", "An access may lie outside a block of memory";
@@ -59,6 +61,7 @@ rules! {
     Reference = "reference", "A ring buffer record or a socket is not given back on every path, or used afterwards";
     SocketAccess = "socket-access", "A field of a socket that cannot be read so, or a write to one";
     StackBounds = "stack-bounds", "An access may lie outside the 512 bytes of the stack frame";
+    StackObject = "stack-object", "An iterator or dynptr on the stack is used wrongly";
     StackSpill = "stack-spill", "A pointer on the stack is read or written in part";
     TooComplex = "too-complex", "Verification would take more than a million instructions, or too many pending branches";
     UnboundedLoop = "unbounded-loop", "A loop comes back to where it was with nothing changed";

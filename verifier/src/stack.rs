@@ -1,7 +1,9 @@
 //! How much stack chains of calls need.
 
+use std::collections::BTreeSet;
+
 use bpf::Program;
-use isa::ebpf::{CallTarget, Insn};
+use isa::ebpf::{CallTarget, Insn, Wide};
 
 use crate::cfg::{Cfg, Located};
 use crate::check::MAX_FRAMES;
@@ -17,15 +19,25 @@ const MAX_BELOW_TAIL_CALL: u32 = 256;
 ///
 /// # Errors
 /// A chain that needs too much, or that nests too deep, at the call that ends it.
-pub(crate) fn check(program: &Program, cfg: &Cfg, used: &[u32]) -> Result<u32, Located> {
+/// `later` are the functions that are only called when the program has ended.
+pub(crate) fn check(
+    program: &Program,
+    cfg: &Cfg,
+    used: &[u32],
+    later: &BTreeSet<usize>,
+) -> Result<u32, Located> {
     let mut walk = Walk {
         program,
         cfg,
         used,
+        later,
         deepest: 0,
         best: vec![[None; MAX_FRAMES]; cfg.functions.len()],
     };
     walk.enter(0, 0, 1, 0)?;
+    for function in later {
+        walk.enter(*function, 0, 1, 0)?;
+    }
     Ok(walk.deepest)
 }
 
@@ -33,6 +45,7 @@ struct Walk<'a> {
     program: &'a Program,
     cfg: &'a Cfg,
     used: &'a [u32],
+    later: &'a BTreeSet<usize>,
     deepest: u32,
     /// By function and number of callers, the most bytes below it that were walked already.
     best: Vec<[Option<u32>; MAX_FRAMES]>,
@@ -82,9 +95,16 @@ impl Walk<'_> {
         self.deepest = self.deepest.max(total);
         for pc in extent.start..extent.end {
             let insn = &self.program.insns[pc];
-            if matches!(insn, Insn::Call(CallTarget::Local { .. }))
-                && let Some(target) = insn.function_target(pc)
+            if matches!(
+                insn,
+                Insn::Call(CallTarget::Local { .. })
+                    | Insn::LoadWide {
+                        value: Wide::Function { .. },
+                        ..
+                    }
+            ) && let Some(target) = insn.function_target(pc)
                 && let Some(callee) = self.cfg.function_starting(target as usize)
+                && (matches!(insn, Insn::Call(_)) || !self.later.contains(&callee))
             {
                 self.enter(callee, total, frames + 1, pc)?;
             }

@@ -87,6 +87,33 @@ pub enum Arg {
     SpinLock,
     /// A NUL-terminated string in read-only memory.
     ConstStr,
+    /// A number.
+    Scalar,
+    /// A `struct bpf_timer` in a map value.
+    Timer,
+    /// Stack for a new iterator.
+    NewIterator,
+    /// An iterator.
+    Iterator,
+    /// An iterator, which ends.
+    EndIterator,
+    /// Stack for a new dynptr.
+    NewDynptr,
+    /// A dynptr.
+    Dynptr,
+    /// A dynptr on a ring buffer record, which is released.
+    RecordDynptr,
+    /// Memory of a map value that a dynptr is to stand for; its length is the next argument.
+    DynptrMem,
+    /// Memory that may take a copy of what a dynptr stands for, or null; its length is the next
+    /// argument.
+    Scratch,
+    /// Length of the memory of the argument before, known at verification.
+    ScratchSize,
+    /// Stack for the state of interrupts.
+    NewInterruptState,
+    /// The state of interrupts, which is restored.
+    InterruptState,
 }
 
 /// What a helper leaves in r0.
@@ -108,6 +135,10 @@ pub enum Return {
     AcquiredSocketOrNull(SocketKind),
     /// A pointer to this kernel structure, or null.
     Kernel(&'static str),
+    /// Address of the iterator's next number, or null at its end.
+    IteratorNext,
+    /// Address of so many bytes as the constant argument says, or null.
+    SliceOrNull,
 }
 
 impl Prototype {

@@ -83,9 +83,9 @@ impl Prototype {
 
 /// All helpers that are known by type, by ascending id.
 #[rustfmt::skip]
-pub static PROTOTYPES: [Prototype; 130] = {
-    use Arg::{AcquiredSocket, AlignedOut, Anything, ConstAllocSize, ConstMap, ConstStr, Ctx, CtxOrNull, FixedMem, Function, MapKey, MapValue, Mem, MemOrNull, MemRw, RingbufRecord, Size, SizeOrZero, Socket, SpinLock, StackOrNull, UninitMapValue, UninitMem};
-    use Return::{AcquiredSocketOrNull, MapValueOrNull, RingbufRecordOrNull, SameSocketOrNull, Scalar, SocketOrNull, Void};
+pub static PROTOTYPES: [Prototype; 142] = {
+    use Arg::{AcquiredSocket, AlignedOut, Anything, ConstAllocSize, ConstMap, ConstStr, Ctx, CtxOrNull, Dynptr, DynptrMem, FixedMem, Function, MapKey, MapValue, Mem, MemOrNull, MemRw, NewDynptr, RecordDynptr, RingbufRecord, Size, SizeOrZero, Socket, SpinLock, StackOrNull, Timer, UninitMapValue, UninitMem};
+    use Return::{AcquiredSocketOrNull, MapValueOrNull, RingbufRecordOrNull, SameSocketOrNull, Scalar, SliceOrNull, SocketOrNull, Void};
     [
         helper(1, "bpf_map_lookup_elem", [ConstMap, MapKey], MapValueOrNull).packet(),
         helper(2, "bpf_map_update_elem", [ConstMap, MapKey, MapValue, Anything], Scalar).packet(),
@@ -196,13 +196,17 @@ pub static PROTOTYPES: [Prototype; 130] = {
         helper(158, "bpf_get_current_task_btf", [], Return::Kernel("task_struct")).gpl().later(),
         helper(160, "bpf_ktime_get_coarse_ns", [], Scalar),
         helper(163, "bpf_check_mtu", [Ctx, Anything, AlignedOut(4), Anything, Anything], Scalar).gpl(),
-        helper(164, "bpf_for_each_map_elem", [ConstMap, Function, StackOrNull, Anything], Scalar).later(),
+        helper(164, "bpf_for_each_map_elem", [ConstMap, Function, StackOrNull, Anything], Scalar),
         helper(165, "bpf_snprintf", [UninitMem, SizeOrZero, ConstStr, MemOrNull, SizeOrZero], Scalar).gpl(),
+        helper(169, "bpf_timer_init", [Timer, ConstMap, Anything], Scalar).gpl().later(),
+        helper(170, "bpf_timer_set_callback", [Timer, Function], Scalar).gpl().later(),
+        helper(171, "bpf_timer_start", [Timer, Anything, Anything], Scalar).gpl().later(),
+        helper(172, "bpf_timer_cancel", [Timer], Scalar).gpl().later(),
         helper(175, "bpf_task_pt_regs", [Arg::Kernel("task_struct")], Return::Kernel("pt_regs")).gpl().later(),
         helper(176, "bpf_get_branch_snapshot", [UninitMem, SizeOrZero, Anything], Scalar).gpl().later(),
         helper(177, "bpf_trace_vprintk", [Mem, Size, MemOrNull, SizeOrZero], Scalar).gpl(),
         helper(178, "bpf_skc_to_unix_sock", [Socket], Return::Kernel("unix_sock")).later(),
-        helper(181, "bpf_loop", [Anything, Function, StackOrNull, Anything], Scalar).later(),
+        helper(181, "bpf_loop", [Anything, Function, StackOrNull, Anything], Scalar),
         helper(182, "bpf_strncmp", [Mem, Size, ConstStr], Scalar),
         helper(188, "bpf_xdp_get_buff_len", [Ctx], Scalar).only_xdp(),
         helper(189, "bpf_xdp_load_bytes", [Ctx, Anything, UninitMem, Size], Scalar).only_xdp(),
@@ -210,11 +214,19 @@ pub static PROTOTYPES: [Prototype; 130] = {
         helper(192, "bpf_skb_set_tstamp", [Ctx, Anything, Anything], Scalar).only_tc(),
         helper(195, "bpf_map_lookup_percpu_elem", [ConstMap, MapKey, Anything], MapValueOrNull).packet(),
         helper(196, "bpf_skc_to_mptcp_sock", [Socket], Return::Kernel("mptcp_sock")).later(),
+        helper(197, "bpf_dynptr_from_mem", [DynptrMem, SizeOrZero, Anything, NewDynptr], Scalar).later(),
+        helper(198, "bpf_ringbuf_reserve_dynptr", [ConstMap, Anything, Anything, NewDynptr], Scalar).later(),
+        helper(199, "bpf_ringbuf_submit_dynptr", [RecordDynptr, Anything], Void).later(),
+        helper(200, "bpf_ringbuf_discard_dynptr", [RecordDynptr, Anything], Void).later(),
+        helper(201, "bpf_dynptr_read", [UninitMem, SizeOrZero, Dynptr, Anything, Anything], Scalar).later(),
+        helper(202, "bpf_dynptr_write", [Dynptr, Anything, Mem, SizeOrZero, Anything], Scalar).later(),
+        helper(203, "bpf_dynptr_data", [Dynptr, Anything, ConstAllocSize], SliceOrNull).later(),
         helper(204, "bpf_tcp_raw_gen_syncookie_ipv4", [FixedMem(20), Mem, SizeOrZero], Scalar).packet().gpl(),
         helper(205, "bpf_tcp_raw_gen_syncookie_ipv6", [FixedMem(40), Mem, SizeOrZero], Scalar).packet().gpl(),
         helper(206, "bpf_tcp_raw_check_syncookie_ipv4", [FixedMem(20), FixedMem(20)], Scalar).packet().gpl(),
         helper(207, "bpf_tcp_raw_check_syncookie_ipv6", [FixedMem(40), FixedMem(20)], Scalar).packet().gpl(),
         helper(208, "bpf_ktime_get_tai_ns", [], Scalar),
+        helper(209, "bpf_user_ringbuf_drain", [ConstMap, Function, StackOrNull, Anything], Scalar).later(),
         helper(210, "bpf_cgrp_storage_get", [ConstMap, Arg::Kernel("cgroup"), Arg::MapValueOrNull, Anything], MapValueOrNull).later(),
         helper(211, "bpf_cgrp_storage_delete", [ConstMap, Arg::Kernel("cgroup")], Scalar).later(),
     ]

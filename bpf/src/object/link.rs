@@ -13,6 +13,7 @@ use super::maps::{MapPlace, Maps};
 use super::notes::{CONFIG_VALUE, bad_relocation, refusal, unresolved_extern};
 use crate::btf::ext::LineRecord;
 use crate::finding::Finding;
+use crate::kfunc;
 use crate::program::{LineInfo, Origin, Source, Subprogram};
 
 /// More slots than this are refused for one program: the kernel's own limit of instructions.
@@ -27,6 +28,7 @@ const MAX_FILE_NAME: usize = 1024;
 const CALL: u8 = 0x85;
 const LDDW: u8 = 0x18;
 const PSEUDO_CALL: u8 = 1;
+const PSEUDO_KFUNC: u8 = 2;
 const PSEUDO_FUNC: u8 = 4;
 const PSEUDO_MAP_IDX: u8 = 5;
 const PSEUDO_MAP_IDX_VALUE: u8 = 6;
@@ -270,6 +272,12 @@ impl Linker<'_, '_> {
                         tail.set_imm(next_imm);
                     }
                 }
+                Target::Kfunc(id) => {
+                    if let Some(slot) = work.slots.get_mut(pc) {
+                        slot.set_src(PSEUDO_KFUNC);
+                        slot.set_imm(id);
+                    }
+                }
                 Target::AbsentKfunc => {
                     if let Some(slot) = work.slots.get_mut(pc) {
                         slot.set_src(0);
@@ -304,6 +312,9 @@ impl Linker<'_, '_> {
                 (offset as i64).wrapping_add((i64::from(slot.imm()) + 1) * SLOT as i64),
             ),
             Some((relocation, symbol)) => match symbol.place {
+                Place::Undefined if let Some(id) = kfunc::id_by_name(&symbol.name) => {
+                    return Ok(Target::Kfunc(id));
+                }
                 Place::Undefined if symbol.binding == Binding::Weak => {
                     return Ok(Target::AbsentKfunc);
                 }
@@ -431,6 +442,14 @@ impl Linker<'_, '_> {
     ) -> Result<Target, Box<Finding>> {
         let kconfig = self.kconfig.get(symbol.name.as_ref());
         let configured = kconfig.is_some() && self.configured.contains(symbol.name.as_ref());
+        if kfunc::id_by_name(&symbol.name).is_some() {
+            // Its address is only good for being compared with 0.
+            return Ok(Target::Load {
+                src: 0,
+                imm: 1,
+                next_imm: 0,
+            });
+        }
         if symbol.binding != Binding::Weak && !configured {
             let what = if kconfig.is_some() {
                 CONFIG_VALUE
@@ -550,7 +569,9 @@ enum Target {
     Function(usize),
     /// A 64-bit load with these fields.
     Load { src: u8, imm: i32, next_imm: i32 },
-    /// A weak kernel function.
+    /// A kernel function, by its index in [`kfunc::KFUNCS`].
+    Kfunc(i32),
+    /// A weak kernel function that is not known.
     AbsentKfunc,
 }
 

@@ -216,7 +216,10 @@ fn note_helper(
             u.change.get_or_insert((pc, what));
         });
     }
-    if matches!(id, id::MAP_LOOKUP | id::MAP_PEEK | id::MAP_LOOKUP_PERCPU) {
+    if matches!(
+        id,
+        id::MAP_LOOKUP | id::MAP_PEEK | id::MAP_LOOKUP_PERCPU | id::MAP_FOR_EACH
+    ) {
         each(map, &mut |u| {
             u.lookup.get_or_insert(pc);
         });
@@ -238,7 +241,12 @@ fn note_helper(
             | Arg::MapValueOrNull
             | Arg::StackOrNull => (true, false),
             Arg::UninitMem | Arg::UninitMapValue => (false, true),
-            Arg::MemRw | Arg::AlignedOut(_) | Arg::SpinLock => (true, true),
+            Arg::MemRw
+            | Arg::AlignedOut(_)
+            | Arg::SpinLock
+            | Arg::Timer
+            | Arg::DynptrMem
+            | Arg::Scratch => (true, true),
             Arg::None
             | Arg::Ctx
             | Arg::CtxOrNull
@@ -252,7 +260,17 @@ fn note_helper(
             | Arg::AcquiredSocket
             | Arg::Kernel(_)
             | Arg::Function
-            | Arg::ConstStr => continue,
+            | Arg::ConstStr
+            | Arg::Scalar
+            | Arg::NewIterator
+            | Arg::Iterator
+            | Arg::EndIterator
+            | Arg::NewDynptr
+            | Arg::Dynptr
+            | Arg::RecordDynptr
+            | Arg::ScratchSize
+            | Arg::NewInterruptState
+            | Arg::InterruptState => continue,
         };
         let into = match register.kind {
             RegKind::MapValue { map, .. } => map,
@@ -273,6 +291,7 @@ fn note_helper(
 /// Ids of the helpers that use maps, as in linux/bpf.h.
 mod id {
     pub(super) const MAP_LOOKUP: u32 = 1;
+    pub(super) const MAP_FOR_EACH: u32 = 164;
     pub(super) const MAP_UPDATE: u32 = 2;
     pub(super) const MAP_DELETE: u32 = 3;
     pub(super) const MAP_PUSH: u32 = 87;

@@ -2,11 +2,12 @@
 
 use bpf::Hook;
 use bpf::helper::{Arg, Prototype, Return};
+use isa::ebpf::CallTarget;
 
 use super::mem::Place;
 use super::text;
-use super::{describe, readable, unreleased};
-use crate::domain::{Kind, MapRef, State, Tnum, Value};
+use super::{describe, object, readable, unreleased};
+use crate::domain::{Block, Kind, MapRef, State, Tnum, Value};
 use crate::platform;
 use crate::report::{Problem, Rule};
 use crate::transfer::{Context, Given};
@@ -14,12 +15,17 @@ use crate::transfer::{Context, Given};
 /// Largest length of memory given to a helper.
 const MAX_LENGTH: u64 = 1 << 29;
 
-/// The call of helper `id`.
-pub(super) fn helper(cx: &Context<'_>, state: &State, id: u32) -> Result<(), Problem> {
+/// The call of a helper or kernel function.
+pub(super) fn outside(cx: &Context<'_>, state: &State, target: CallTarget) -> Result<(), Problem> {
     let platform = &cx.platform;
-    let Some(prototype) = platform.helper(id) else {
-        return Err(unknown(id));
+    let Some(prototype) = platform.called(target) else {
+        return Err(match target {
+            CallTarget::Helper(id) => unknown(id),
+            _ => Problem::new(Rule::Kfunc, "calls a kernel function that is not known")
+                .why("kernel functions are known by name; this one has only a number"),
+        });
     };
+    let id = prototype.id;
     let name = prototype.name;
     if !prototype.allowed(&platform.program.hook) {
         return Err(Problem::new(
@@ -40,6 +46,14 @@ pub(super) fn helper(cx: &Context<'_>, state: &State, id: u32) -> Result<(), Pro
         .about(name)
         .help("declare a license such as \"GPL\" or \"Dual MIT/GPL\""));
     }
+    if !prototype.modelled && matches!(target, CallTarget::Kfunc { .. }) {
+        return Err(Problem::new(
+            Rule::NotModelled,
+            format!("kernel function {name} is not modelled yet"),
+        )
+        .about(name));
+    }
+    object::section(state, prototype)?;
     let mut map = None;
     for given in Given::all(platform, state, prototype) {
         argument(cx, state, prototype, &given, &mut map)?;
@@ -55,9 +69,18 @@ pub(super) fn helper(cx: &Context<'_>, state: &State, id: u32) -> Result<(), Pro
         text::format(platform, state)?;
     }
     if id == platform::TAIL_CALL
-        && let Some(reference) = state.references.first()
+        && let Some(reference) = state.held.references.first()
     {
-        return Err(unreleased(reference.pc));
+        return Err(unreleased(reference));
+    }
+    if id == platform::TAIL_CALL {
+        return object::closed(state, "tail_call");
+    }
+    if id == bpf::kfunc::THROW {
+        if let Some(reference) = state.held.references.first() {
+            return Err(unreleased(reference));
+        }
+        return object::closed(state, "bpf_throw");
     }
     Ok(())
 }
@@ -147,7 +170,7 @@ fn argument(
     }
     match arg {
         Arg::None | Arg::Anything => Ok(()),
-        Arg::CtxOrNull if value.is_zero() => Ok(()),
+        Arg::CtxOrNull | Arg::Scratch if value.is_zero() => Ok(()),
         Arg::Ctx | Arg::CtxOrNull => {
             if value.kind != Kind::Ctx {
                 return Err(wrong("ctx"));
@@ -235,7 +258,7 @@ fn argument(
             let is_record = matches!(
                 value.kind,
                 Kind::Memory {
-                    ringbuf: true,
+                    block: Block::Record,
                     or_null: false,
                     ..
                 }
@@ -252,14 +275,51 @@ fn argument(
             }
             Ok(())
         }
-        Arg::Function | Arg::StackOrNull | Arg::SpinLock => Err(Problem::new(
-            Rule::NotModelled,
-            format!(
-                "{}: callbacks and spin locks are not modelled yet",
-                prototype.name
-            ),
-        )
-        .about(prototype.name)),
+        Arg::DynptrMem => match value.kind {
+            Kind::MapValue { or_null: false, .. } => Ok(()),
+            kind => Err(Problem::new(
+                Rule::HelperArg,
+                format!(
+                    "Unsupported reg type {} for bpf_dynptr_from_mem data",
+                    kind.name()
+                ),
+            )
+            .about(prototype.name)),
+        },
+        Arg::Scratch => {
+            if is_memory(value.kind) {
+                Ok(())
+            } else {
+                Err(wrong("fp, pkt, pkt_meta, map_value, mem"))
+            }
+        }
+        Arg::ScratchSize => {
+            if value.as_constant().is_none() {
+                return Err(Problem::new(
+                    Rule::HelperArg,
+                    format!("R{reg} must be a known constant"),
+                )
+                .about(prototype.name)
+                .why(describe(platform, value)));
+            }
+            if state.top.regs[reg - 1].is_zero() {
+                return Ok(());
+            }
+            size(cx, state, prototype, reg, true)
+        }
+        Arg::Function
+        | Arg::StackOrNull
+        | Arg::SpinLock
+        | Arg::Timer
+        | Arg::Scalar
+        | Arg::NewIterator
+        | Arg::Iterator
+        | Arg::EndIterator
+        | Arg::NewDynptr
+        | Arg::Dynptr
+        | Arg::RecordDynptr
+        | Arg::NewInterruptState
+        | Arg::InterruptState => object::argument(cx, state, prototype, reg, arg),
         Arg::ConstStr => match value.kind {
             Kind::MapValue { or_null: false, .. } => text::constant(platform, reg, value)
                 .map(|_| ())

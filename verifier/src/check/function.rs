@@ -1,16 +1,27 @@
 //! Calls of the program's own functions, and returning from them.
 
 use bpf::btf::signature::{Parameter, Signature, Unsuitable};
+use bpf::helper::Arg;
 use isa::ebpf::Reg;
 
 use super::mem::Place;
-use super::{MAX_FRAMES, describe, readable, unreleased};
-use crate::domain::{Kind, State};
+use super::{MAX_FRAMES, describe, object, readable, unreleased};
+use crate::domain::{Callback, Kind, State};
 use crate::report::{Problem, Rule};
 use crate::transfer::Context;
 
 /// The function that starts at `target` may be called.
 pub(super) fn call(cx: &Context<'_>, state: &State, target: usize) -> Result<(), Problem> {
+    if let Some(lock) = state.held.lock.as_ref()
+        && cx.platform.declared.signature(target).is_some()
+    {
+        return Err(Problem::new(
+            Rule::Lock,
+            "global function calls are not allowed while holding a lock, use static function \
+             instead",
+        )
+        .why(format!("the lock was taken at insn {}", lock.pc)));
+    }
     if let Some(signature) = cx.platform.declared.signature(target) {
         return by_signature(cx, state, target, signature);
     }
@@ -131,15 +142,44 @@ fn argument(
             }
             Ok(())
         }
-        Parameter::Dynptr | Parameter::Object { .. } => Err(Problem::new(
+        Parameter::Dynptr => object::stack_object(state, reg, Arg::Dynptr)
+            .map_err(|message| Problem::new(Rule::StackObject, message)),
+        Parameter::Object { .. } => Err(Problem::new(
             Rule::NotModelled,
-            format!("arg#{index} of {name}() is a dynptr or a kernel object: not modelled yet"),
+            format!("arg#{index} of {name}() is an object of the kernel: not modelled yet"),
         )),
     }
 }
 
+/// A function that a helper called gives back what it may.
+fn called_back(cx: &Context<'_>, state: &State, callback: &Callback) -> Result<(), Problem> {
+    if callback.later {
+        if let Some(reference) = state.held.references.first() {
+            return Err(unreleased(reference));
+        }
+        object::closed(state, "BPF_EXIT instruction in callback")?;
+    }
+    readable(state, Reg::R0)?;
+    let result = &state.top.regs[0];
+    let (low, high) = callback.result;
+    if result.is_scalar() && result.range.smin >= low && result.range.smax <= high {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Rule::CallbackResult,
+        format!(
+            "at callback return the register R0 should have been in [{low}, {high}], and is {}",
+            describe(&cx.platform, result)
+        ),
+    )
+    .about("r0"))
+}
+
 /// The function may return, or the program end.
 pub(super) fn returns(cx: &Context<'_>, state: &State) -> Result<(), Problem> {
+    if let Some(callback) = &state.top.callback {
+        return called_back(cx, state, callback);
+    }
     if state.depth() > 0 {
         if let Kind::Stack { .. } = state.top.regs[0].kind {
             return Err(Problem::new(
@@ -149,9 +189,10 @@ pub(super) fn returns(cx: &Context<'_>, state: &State) -> Result<(), Problem> {
         }
         return Ok(());
     }
-    if let Some(reference) = state.references.first() {
-        return Err(unreleased(reference.pc));
+    if let Some(reference) = state.held.references.first() {
+        return Err(unreleased(reference));
     }
+    object::closed(state, "BPF_EXIT instruction in main prog")?;
     readable(state, Reg::R0)?;
     let result = &state.top.regs[0];
     if state.top.function != 0 && !result.is_scalar() {

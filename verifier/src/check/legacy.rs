@@ -4,7 +4,7 @@
 use bpf::Hook;
 use isa::ebpf::Reg;
 
-use super::unreleased;
+use super::{object, unreleased};
 use crate::domain::{Kind, State};
 use crate::platform::Platform;
 use crate::report::{Problem, Rule};
@@ -23,10 +23,10 @@ pub(super) fn hook(platform: &Platform<'_>) -> Result<(), Problem> {
 
 /// The program may end here.
 pub(super) fn nothing_held(state: &State) -> Result<(), Problem> {
-    match state.references.first() {
-        Some(reference) => Err(unreleased(reference.pc)
+    match state.held.references.first() {
+        Some(reference) => Err(unreleased(reference)
             .why("BPF_LD_[ABS|IND] ends the program where the packet is too short")),
-        None => Ok(()),
+        None => object::closed(state, "BPF_LD_[ABS|IND]"),
     }
 }
 

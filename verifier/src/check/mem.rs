@@ -1,11 +1,12 @@
 //! Whether memory may be accessed.
 
+use bpf::btf::fields::SpecialKind;
 use bpf::context::{self, Field, SocketKind, Widths};
 use isa::ebpf::{Operand, Reg};
 
-use super::{MAX_OFFSET, describe, register};
+use super::{MAX_OFFSET, describe, object, register};
 use crate::assertions::Touch;
-use crate::domain::{Extent, FRAME_BYTES, Kind, MapRef, State, Tnum, Value};
+use crate::domain::{Byte, Extent, FRAME_BYTES, Kind, MapRef, State, Tnum, Value};
 use crate::platform::Platform;
 use crate::report::{Problem, Rule};
 use crate::transfer::Context;
@@ -57,13 +58,21 @@ pub(super) fn access(
         } => {
             place.map_rights(map, !writes || atomic, writes)?;
             place.map_value(map)?;
+            place.special_fields(map, Some((writes, size)))?;
             xskmap(platform, map, &place, writes)
         }
         Kind::Memory {
             size: length,
             or_null: false,
-            ..
-        } => place.memory(length),
+            block,
+        } => {
+            if writes && !block.is_writable() {
+                return Err(place.read_only());
+            }
+            place.memory(length)
+        }
+        Kind::MapKey { .. } if writes => Err(place.read_only()),
+        Kind::MapKey { map } => place.memory(platform.map(map).map_or(0, |m| m.key_size)),
         Kind::Packet | Kind::PacketMeta => place.packet(),
         Kind::Socket {
             kind,
@@ -73,6 +82,8 @@ pub(super) fn access(
         | Kind::Unknown
         | Kind::PacketEnd
         | Kind::Map { .. }
+        | Kind::Function { .. }
+        | Kind::Dynptr
         | Kind::MapValue { or_null: true, .. }
         | Kind::Memory { or_null: true, .. }
         | Kind::Socket { or_null: true, .. } => Err(place.unusable()),
@@ -148,6 +159,16 @@ impl Place<'_> {
                 format!("misaligned value access: {}", self.touches()),
             )
             .help("an atomic access is aligned to its size"))
+    }
+
+    fn read_only(&self) -> Problem {
+        let kind = self.pointer.kind.name();
+        Problem::new(
+            Rule::ReadOnly,
+            format!("R{} cannot write into {kind}", self.reg),
+        )
+        .about(format!("r{}", self.reg))
+        .why(self.known())
     }
 
     fn known(&self) -> String {
@@ -257,13 +278,21 @@ impl Place<'_> {
                 or_null: false,
             } => {
                 self.map_rights(map, reads, writes)?;
-                self.map_value(map)
+                self.map_value(map)?;
+                self.special_fields(map, None)
             }
             Kind::Memory {
                 size,
                 or_null: false,
-                ..
-            } => self.memory(size),
+                block,
+            } => {
+                if writes && !block.is_writable() {
+                    return Err(self.read_only());
+                }
+                self.memory(size)
+            }
+            Kind::MapKey { .. } if writes => Err(self.read_only()),
+            Kind::MapKey { map } => self.memory(self.platform.map(map).map_or(0, |m| m.key_size)),
             _ if kind.or_null() => Err(self.unusable()),
             _ => Err(Problem::new(
                 Rule::HelperArg,
@@ -274,6 +303,34 @@ impl Place<'_> {
                 ),
             )),
         }
+    }
+
+    /// Fields with functions of their own are not touched; a pointer to a kernel object may be
+    /// loaded, or set to null, as a whole. `direct` is whether an instruction writes, and its
+    /// width; `None` for what a helper touches.
+    fn special_fields(&self, map: MapRef, direct: Option<(bool, u8)>) -> Result<(), Problem> {
+        let low = self.pointer.range.smin.saturating_add(self.fixed());
+        let high = self.end();
+        for field in self.platform.declared.fields(map) {
+            let start = i64::from(field.offset);
+            if low >= start + i64::from(field.size) || high <= start {
+                continue;
+            }
+            let name = field.kind.name();
+            let what = match direct {
+                Some(_) if field.kind == SpecialKind::KernelPointer => {
+                    return Err(Problem::new(
+                        Rule::NotModelled,
+                        "pointers to kernel objects in map values are not modelled yet",
+                    )
+                    .about(self.platform.map_name(map)));
+                }
+                Some(_) => "directly by load/store",
+                None => "indirectly by helper",
+            };
+            return Err(self.outside(Rule::Lock, format!("{name} cannot be accessed {what}")));
+        }
+        Ok(())
     }
 
     pub(super) fn map_value(&self, map: MapRef) -> Result<(), Problem> {
@@ -380,10 +437,22 @@ impl Place<'_> {
         let Kind::Stack { frame } = self.pointer.kind else {
             return Ok(());
         };
+        let low = (self.pointer.range.smin + self.fixed()) as i32;
+        let high = (self.pointer.range.smax + self.fixed() + width) as i32;
+        if writes {
+            object::overwrites(self.state, frame, low, high)?;
+        }
         let exact = self.pointer.range.as_constant().is_some();
         let at = (self.pointer.min_offset() + self.offset) as i32;
         let stack = &self.state.frame(usize::from(frame)).stack;
         let reads = !matches!(touch, Touch::Store(_) | Touch::Release(_));
+        if reads && (low..high).any(|at| stack.byte(at) == Byte::Object) {
+            return Err(Problem::new(
+                Rule::StackObject,
+                format!("invalid read from stack: {}", self.touches()),
+            )
+            .why("an iterator or dynptr lies there; only its own functions may read it"));
+        }
         if reads && exact && stack.splits_pointer(at, size) {
             return Err(Problem::new(
                 Rule::StackSpill,

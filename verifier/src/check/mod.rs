@@ -4,12 +4,13 @@ mod call;
 mod function;
 mod legacy;
 mod mem;
+mod object;
 mod text;
 
 use isa::ebpf::{AluOp, Operand, Reg, Wide, Width};
 
 use crate::assertions::{Assertion, Refusal};
-use crate::domain::{Kind, MapRef, State, Value};
+use crate::domain::{Kind, MapRef, Reference, Resource, State, Value};
 use crate::platform::Platform;
 use crate::report::{Problem, Rule};
 use crate::transfer::Context;
@@ -65,7 +66,7 @@ pub(crate) fn check(cx: &Context<'_>, state: &State, assertion: &Assertion) -> R
         Assertion::NothingHeld => legacy::nothing_held(state),
         Assertion::ContextIn(reg) => legacy::context_in(state, reg),
         Assertion::ContextUnmoved(reg) => legacy::context_unmoved(state, reg),
-        Assertion::Helper(id) => call::helper(cx, state, id),
+        Assertion::Outside(target) => call::outside(cx, state, target),
         Assertion::Function(target) => function::call(cx, state, target),
         Assertion::Return => function::returns(cx, state),
         Assertion::Refused(refusal) => Err(refused(refusal)),
@@ -314,7 +315,8 @@ fn address(platform: &Platform<'_>, wide: Wide) -> Result<(), Problem> {
     let known =
         |index: u32| u16::try_from(index).is_ok() && (index as usize) < platform.program.maps.len();
     match wide {
-        Wide::Value(_) => Ok(()),
+        // That a function starts there was checked by the graph.
+        Wide::Value(_) | Wide::Function { .. } => Ok(()),
         Wide::Map(index) if known(index) => Ok(()),
         Wide::MapValue { map, offset } if known(map) => {
             let map = MapRef {
@@ -349,10 +351,6 @@ fn address(platform: &Platform<'_>, wide: Wide) -> Result<(), Problem> {
             Rule::Instruction,
             format!("the program has no map {index}"),
         )),
-        Wide::Function { .. } => Err(Problem::new(
-            Rule::NotModelled,
-            "the address of a function is taken: callbacks are not modelled yet",
-        )),
         Wide::MapFd(_) | Wide::MapFdValue { .. } | Wide::BtfId { .. } => Err(Problem::new(
             Rule::Instruction,
             "a file descriptor or kernel variable in a linked program",
@@ -361,32 +359,37 @@ fn address(platform: &Platform<'_>, wide: Wide) -> Result<(), Problem> {
 }
 
 /// A reference is still held where the program may end.
-fn unreleased(pc: u32) -> Problem {
+fn unreleased(reference: &Reference) -> Problem {
+    let pc = reference.pc;
+    let (what, help) = match reference.resource {
+        Resource::Record => (
+            "ring buffer record reserved",
+            "call bpf_ringbuf_submit or bpf_ringbuf_discard on every path",
+        ),
+        Resource::Iterator => (
+            "iterator made",
+            "call its destroy function on every path (bpf_for does)",
+        ),
+        Resource::Interrupts => (
+            "state of interrupts saved",
+            "call bpf_local_irq_restore on every path",
+        ),
+        Resource::Object => ("object acquired", "release it on every path"),
+    };
     Problem::new(
         Rule::Reference,
-        format!(
-            "Unreleased reference: what was acquired at insn {pc} is not given back on this path"
-        ),
+        format!("the {what} at insn {pc} is not given back on this path"),
     )
-    .help(
-        "give it back on every path: a ring buffer record by bpf_ringbuf_submit or \
-         bpf_ringbuf_discard, a socket by bpf_sk_release",
-    )
+    .help(help)
 }
 
 fn refused(refusal: Refusal) -> Problem {
     match refusal {
         Refusal::WideTail => Problem::new(Rule::Instruction, "second half of a wide load"),
-        Refusal::Kfunc(id) => Problem::new(
-            Rule::Kfunc,
-            format!("calls kernel function {id}, which no NIC has"),
-        )
-        .why("kernel functions are not modelled: they exist in a running kernel only"),
         Refusal::CallRegister(reg) => Problem::new(
             Rule::Instruction,
             format!("callx {reg}: calls through a register are accepted by no kernel"),
         ),
-        Refusal::MayGoto => Problem::new(Rule::NotModelled, "may_goto is not modelled yet"),
         Refusal::Width => {
             Problem::new(Rule::Instruction, "atomic operations are 4 or 8 bytes wide")
         }

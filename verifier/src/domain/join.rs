@@ -3,7 +3,7 @@
 //! A joined value is linked with another only if both were linked in both states, and a pointer
 //! that may be null and lost its identity is decided by itself only.
 
-use super::{Byte, Extent, Frame, Kind, Range, Slot, Stack, State, Value};
+use super::{Byte, Extent, Frame, Kind, Range, Slot, Stack, StackObject, State, Value};
 
 /// Whether a join may grow step by step, or must reach an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,7 @@ impl Value {
             } else {
                 0
             },
+            owner: if a.owner == b.owner { a.owner } else { 0 },
             ..a
         };
         if !linked {
@@ -87,6 +88,57 @@ impl Value {
             }
         }
         joined
+    }
+}
+
+impl StackObject {
+    /// Covers both; `None` if there is no such object.
+    fn join(self, new: StackObject) -> Option<StackObject> {
+        use StackObject as O;
+        let same = |a: u32, b: u32| if a == b { a } else { 0 };
+        match (self, new) {
+            (
+                O::Iterator {
+                    reference,
+                    active,
+                    depth,
+                },
+                O::Iterator {
+                    reference: other,
+                    active: also,
+                    ..
+                },
+            ) => Some(O::Iterator {
+                reference: same(reference, other),
+                active: active || also,
+                depth,
+            }),
+            (
+                O::Dynptr {
+                    kind,
+                    id,
+                    reference,
+                    first,
+                },
+                O::Dynptr {
+                    kind: other,
+                    id: its,
+                    reference: held,
+                    first: also,
+                },
+            ) if kind == other && first == also => Some(O::Dynptr {
+                kind,
+                id: same(id, its),
+                reference: same(reference, held),
+                first,
+            }),
+            (O::Interrupts { reference }, O::Interrupts { reference: other }) => {
+                Some(O::Interrupts {
+                    reference: same(reference, other),
+                })
+            }
+            _ => None,
+        }
     }
 }
 
@@ -109,6 +161,12 @@ impl Slot {
                     joined.spill(Value::UNKNOWN, 8);
                 }
             }
+        }
+        if let (Some(a), Some(b)) = (self.object(), new.object())
+            && let Some(object) = a.join(b)
+        {
+            joined.place(object);
+            return joined;
         }
         for (at, byte) in joined.bytes.iter_mut().enumerate() {
             if *byte != Byte::Spill {

@@ -6,6 +6,7 @@
 
 mod arith;
 pub mod compare;
+mod held;
 pub(crate) mod join;
 mod range;
 mod stack;
@@ -13,11 +14,12 @@ mod state;
 mod tnum;
 mod types;
 
+pub use held::{Held, Lock, Reference, Resource};
 pub use range::{Empty, Range};
-pub use stack::{Byte, FRAME_BYTES, Loaded, Slot, Stack, slot_of};
-pub use state::{Frame, Ids, Reference, State};
+pub use stack::{Byte, DynptrKind, FRAME_BYTES, Loaded, Slot, Stack, StackObject, slot_of};
+pub use state::{Callback, Frame, Ids, State};
 pub use tnum::Tnum;
-pub use types::{Extent, Kind, MapRef, Value};
+pub use types::{Block, Extent, Kind, MapRef, Value};
 
 #[cfg(test)]
 mod tests;

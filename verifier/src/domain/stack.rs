@@ -22,6 +22,88 @@ pub enum Byte {
     Zero,
     /// Part of the slot's spilled register.
     Spill,
+    /// Part of an object that only its own functions may touch.
+    Object,
+}
+
+/// What a dynptr stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DynptrKind {
+    /// Memory of a map value.
+    Local,
+    /// A reserved ring buffer record.
+    Record,
+    /// A tc packet.
+    Skb,
+    /// An XDP packet.
+    Xdp,
+}
+
+impl DynptrKind {
+    /// Whether it stands for a packet.
+    pub const fn is_packet(self) -> bool {
+        matches!(self, DynptrKind::Skb | DynptrKind::Xdp)
+    }
+}
+
+/// An object that lives on the stack, or one slot of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StackObject {
+    /// An open-coded iterator over numbers.
+    Iterator {
+        /// The reference that it holds.
+        reference: u32,
+        /// Whether it may give more.
+        active: bool,
+        /// How often it gave something on this path.
+        depth: u32,
+    },
+    /// A dynptr.
+    Dynptr {
+        /// What it stands for.
+        kind: DynptrKind,
+        /// Its identity, for its slices.
+        id: u32,
+        /// The reference that it holds, 0 for none.
+        reference: u32,
+        /// Whether this is its first slot.
+        first: bool,
+    },
+    /// What interrupts were before they were switched off.
+    Interrupts {
+        /// The reference that it holds.
+        reference: u32,
+    },
+}
+
+impl StackObject {
+    /// The reference that it holds, 0 for none.
+    pub const fn reference(self) -> u32 {
+        match self {
+            StackObject::Iterator { reference, .. }
+            | StackObject::Dynptr { reference, .. }
+            | StackObject::Interrupts { reference } => reference,
+        }
+    }
+
+    /// The same with ids and the progress of loops forgotten, which two states may differ in.
+    #[must_use]
+    pub const fn without_ids(self) -> StackObject {
+        match self {
+            StackObject::Iterator { active, .. } => StackObject::Iterator {
+                reference: 0,
+                active,
+                depth: 0,
+            },
+            StackObject::Dynptr { kind, first, .. } => StackObject::Dynptr {
+                kind,
+                id: 0,
+                reference: 0,
+                first,
+            },
+            StackObject::Interrupts { .. } => StackObject::Interrupts { reference: 0 },
+        }
+    }
 }
 
 /// Eight bytes of the stack.
@@ -31,6 +113,8 @@ pub struct Slot {
     pub bytes: [Byte; 8],
     /// The register whose lower bytes are the slot's [`Byte::Spill`] bytes.
     spill: Option<Rc<Value>>,
+    /// The object whose [`Byte::Object`] bytes these are.
+    object: Option<StackObject>,
 }
 
 impl Slot {
@@ -55,6 +139,20 @@ impl Slot {
         }
     }
 
+    /// The object in it.
+    pub fn object(&self) -> Option<StackObject> {
+        self.object
+    }
+
+    /// Puts (a part of) an object there.
+    pub fn place(&mut self, object: StackObject) {
+        *self = Slot {
+            bytes: [Byte::Object; 8],
+            spill: None,
+            object: Some(object),
+        };
+    }
+
     /// Whether nothing was written to it.
     pub fn is_untouched(&self) -> bool {
         self.bytes == [Byte::Untouched; 8]
@@ -62,6 +160,7 @@ impl Slot {
 
     /// Makes it hold `reg`'s lower `size` bytes; other bytes keep only being zero or untouched.
     pub fn spill(&mut self, reg: Value, size: u8) {
+        self.forget_object();
         for (i, byte) in self.bytes.iter_mut().enumerate() {
             if i < usize::from(size) {
                 *byte = Byte::Spill;
@@ -74,12 +173,19 @@ impl Slot {
 
     /// Turns a spilled register into bytes of any value.
     pub fn scatter(&mut self) {
+        self.forget_object();
         if self.spill.take().is_some() {
             for byte in &mut self.bytes {
                 if *byte == Byte::Spill {
                     *byte = Byte::Misc;
                 }
             }
+        }
+    }
+
+    fn forget_object(&mut self) {
+        if self.object.take().is_some() {
+            self.bytes = [Byte::Misc; 8];
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Extent, Kind, Range, Stack, Value};
+use super::{Block, Extent, Held, Kind, Range, Stack, StackObject, Value};
 
 /// One function's registers and stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,19 @@ pub struct Frame {
     pub function: u16,
     /// pc of the call that made it; 0 for the entry.
     pub call_site: u32,
+    /// How it was called, if it was by a helper.
+    pub callback: Option<Callback>,
+    /// How often the call that the frame is at called back on this path.
+    pub calls_back: u32,
+}
+
+/// How a function is called by a helper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Callback {
+    /// Smallest and largest value that it may give back.
+    pub result: (i64, i64),
+    /// Whether it is called later, when the program has ended.
+    pub later: bool,
 }
 
 impl Frame {
@@ -27,17 +40,10 @@ impl Frame {
             stack: Stack::default(),
             function,
             call_site,
+            callback: None,
+            calls_back: 0,
         }
     }
-}
-
-/// A resource the program must give back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reference {
-    /// The id that registers carry.
-    pub id: u32,
-    /// Where it was acquired.
-    pub pc: u32,
 }
 
 /// Source of ids that link values.
@@ -59,8 +65,10 @@ pub struct State {
     callers: Vec<Rc<Frame>>,
     /// The running function's frame.
     pub top: Frame,
-    /// References that are held, in the order of their acquisition.
-    pub references: Vec<Reference>,
+    /// What must be given back.
+    pub held: Held,
+    /// How often `may_goto` went on, and how often functions were called back, on this path.
+    pub progress: (u32, u32),
 }
 
 impl State {
@@ -69,7 +77,8 @@ impl State {
         State {
             callers: Vec::new(),
             top: Frame::new(function, 0, 0),
-            references: Vec::new(),
+            held: Held::default(),
+            progress: (0, 0),
         }
     }
 
@@ -155,9 +164,21 @@ impl State {
         }
     }
 
-    /// Forgets every pointer into the packet: they become numbers.
+    /// Forgets every pointer into the packet.
     pub fn forget_packet(&mut self) {
-        self.update_all(|r| r.kind.follows_packet(), |r| *r = Value::SCALAR);
+        let sliced = |kind| {
+            matches!(
+                kind,
+                Kind::Memory {
+                    block: Block::Slice { packet: true, .. },
+                    ..
+                }
+            )
+        };
+        self.update_all(
+            |r| r.kind.follows_packet() || sliced(r.kind),
+            |r| *r = Value::SCALAR,
+        );
     }
 
     /// Decides whether all copies of the pointer `id` are null.
@@ -180,14 +201,38 @@ impl State {
             },
         );
         if released != 0 {
-            self.references.retain(|r| r.id != released);
+            self.held.references.retain(|r| r.id != released);
         }
     }
 
     /// Gives back a reference: everything that carries it becomes useless.
     pub fn release(&mut self, reference: u32) {
-        self.references.retain(|r| r.id != reference);
+        self.held.references.retain(|r| r.id != reference);
         self.update_all(|r| r.reference == reference, |r| *r = Value::SCALAR);
+    }
+
+    /// Takes an object off the stack: `slots` slots from the one at `slot` on (towards the frame
+    /// pointer) are untouched then.
+    pub fn take_object(&mut self, frame: usize, slot: usize, slots: usize) {
+        let stack = &mut self.frame_mut(frame).stack;
+        for at in 0..slots {
+            if let Some(index) = slot.checked_sub(at) {
+                *stack.slot_mut(index) = super::Slot::default();
+            }
+        }
+    }
+
+    /// A dynptr is no more: what was sliced from it cannot be used.
+    pub fn forget_slices(&mut self, owner: u32) {
+        self.update_all(|r| r.owner == owner, |r| *r = Value::SCALAR);
+    }
+
+    /// Objects on the stacks, with frame and slot.
+    pub fn objects(&self) -> impl Iterator<Item = (usize, usize, StackObject)> + '_ {
+        self.frames().enumerate().flat_map(|(frame, f)| {
+            let slots = f.stack.slots().iter().enumerate();
+            slots.filter_map(move |(slot, s)| Some((frame, slot, s.object()?)))
+        })
     }
 
     /// Makes all packet pointers of this id and kind reach at least `bytes` past their base.

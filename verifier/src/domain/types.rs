@@ -54,8 +54,8 @@ pub enum Kind {
         size: u32,
         /// Whether it may be null.
         or_null: bool,
-        /// Whether it is a reserved ring buffer record.
-        ringbuf: bool,
+        /// What block it is.
+        block: Block,
     },
     /// A socket.
     Socket {
@@ -64,6 +64,51 @@ pub enum Kind {
         /// Whether it may be null.
         or_null: bool,
     },
+    /// The key of a map's element, as a callback is given it.
+    MapKey {
+        /// Which map.
+        map: MapRef,
+    },
+    /// The address of a function of the program.
+    Function {
+        /// Its first pc.
+        pc: u32,
+    },
+    /// A dynptr that is not on the stack, as a callback or a global function is given it.
+    Dynptr,
+}
+
+/// What a block of memory is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Block {
+    /// Memory to read and write.
+    #[default]
+    Plain,
+    /// Memory to read only.
+    ReadOnly,
+    /// A reserved ring buffer record.
+    Record,
+    /// A part of what a dynptr stands for.
+    Slice {
+        /// Whether that is a packet.
+        packet: bool,
+        /// Whether programs may write it.
+        writable: bool,
+    },
+}
+
+impl Block {
+    /// Whether programs may write it.
+    pub const fn is_writable(self) -> bool {
+        !matches!(
+            self,
+            Block::ReadOnly
+                | Block::Slice {
+                    writable: false,
+                    ..
+                }
+        )
+    }
 }
 
 impl Kind {
@@ -101,6 +146,7 @@ impl Kind {
                 | Kind::MapValue { or_null: false, .. }
                 | Kind::Memory { or_null: false, .. }
                 | Kind::Socket { or_null: false, .. }
+                | Kind::MapKey { .. }
         )
     }
 
@@ -116,10 +162,10 @@ impl Kind {
                 map,
                 or_null: false,
             },
-            Kind::Memory { size, ringbuf, .. } => Kind::Memory {
+            Kind::Memory { size, block, .. } => Kind::Memory {
                 size,
                 or_null: false,
-                ringbuf,
+                block,
             },
             Kind::Socket { kind, .. } => Kind::Socket {
                 kind,
@@ -143,18 +189,17 @@ impl Kind {
             Kind::Map { or_null: true, .. } => "map_ptr_or_null",
             Kind::MapValue { or_null: false, .. } => "map_value",
             Kind::MapValue { or_null: true, .. } => "map_value_or_null",
-            Kind::Memory {
-                ringbuf: true,
-                or_null: false,
-                ..
-            } => "ringbuf_mem",
-            Kind::Memory {
-                ringbuf: true,
-                or_null: true,
-                ..
-            } => "ringbuf_mem_or_null",
-            Kind::Memory { or_null: false, .. } => "mem",
-            Kind::Memory { or_null: true, .. } => "mem_or_null",
+            Kind::Memory { block, or_null, .. } => match (block, or_null) {
+                (Block::Record, false) => "ringbuf_mem",
+                (Block::Record, true) => "ringbuf_mem_or_null",
+                (block, false) if block.is_writable() => "mem",
+                (block, true) if block.is_writable() => "mem_or_null",
+                (_, false) => "rdonly_mem",
+                (_, true) => "rdonly_mem_or_null",
+            },
+            Kind::MapKey { .. } => "map_key",
+            Kind::Function { .. } => "func",
+            Kind::Dynptr => "dynptr_ptr",
             Kind::Socket { kind, or_null } => match (kind, or_null) {
                 (SocketKind::Common, false) => "sock_common",
                 (SocketKind::Common, true) => "sock_common_or_null",
@@ -204,6 +249,9 @@ pub struct Value {
     pub id: u32,
     /// The acquired reference that it carries, 0 for none.
     pub reference: u32,
+    /// The dynptr that it is a slice of, or which of a map's elements with a lock it is in; 0
+    /// for none.
+    pub owner: u32,
     /// For a packet pointer, how far the packet is known to reach.
     pub extent: Extent,
     /// Whether `off` is a difference to the linked numbers.
@@ -221,6 +269,7 @@ impl Value {
         off: 0,
         id: 0,
         reference: 0,
+        owner: 0,
         extent: Extent::None,
         is_delta: false,
         is_lower: false,

@@ -48,6 +48,15 @@ impl Explorer<'_, '_, '_> {
             return told;
         }
         let nodes = self.nodes(path);
+        // What another round of such a loop starts with is not made by its instructions alone.
+        let turns = |node: &Node| match *node {
+            Node::Step { pc, .. } => self.cx.cfg.turns[pc as usize],
+            Node::CalledBack | Node::CallbackReturn => true,
+            Node::Root | Node::Checkpoint(_) | Node::EarlyReturn => false,
+        };
+        if nodes.iter().any(turns) {
+            return told;
+        }
         let trail = self.walk_back(path, &nodes, wanted);
         told.extend(self.replay(path, start, &nodes, &trail, problem.rule));
         told
@@ -59,7 +68,7 @@ impl Explorer<'_, '_, '_> {
             return Vec::new();
         }
         let program = self.cx.platform.program;
-        let held = path.state.references.iter();
+        let held = path.state.held.references.iter();
         held.map(|r| {
             let pc = r.pc as usize;
             (pc, format!("{}, still held", bare(&log::text(program, pc))))
@@ -100,7 +109,9 @@ impl Explorer<'_, '_, '_> {
             match node {
                 Node::Root => break,
                 Node::Checkpoint(_) => {}
-                Node::Step { .. } | Node::EarlyReturn => nodes.push(node),
+                Node::Step { .. } | Node::EarlyReturn | Node::CalledBack | Node::CallbackReturn => {
+                    nodes.push(node)
+                }
             }
             at = parent;
         }
@@ -120,7 +131,7 @@ impl Explorer<'_, '_, '_> {
             let at = depth;
             let mut made = false;
             match *node {
-                Node::Root | Node::Checkpoint(_) => {}
+                Node::Root | Node::Checkpoint(_) | Node::CalledBack | Node::CallbackReturn => {}
                 Node::EarlyReturn => {
                     marks.regs[depth] &= !0b11_1111;
                     depth += 1;
@@ -180,7 +191,7 @@ impl Explorer<'_, '_, '_> {
                 .and_then(|n| trail.get(trail.len() - 1 - n));
             let insns = &self.cx.platform.program.insns;
             let Node::Step { pc, .. } = *node else {
-                let returned = transfer::early_return(&mut state, &insns[at]);
+                let returned = transfer::ends_early(&mut state, &insns[at]);
                 at = returned.unwrap_or(at);
                 continue;
             };
@@ -189,7 +200,7 @@ impl Explorer<'_, '_, '_> {
                 Some(Node::Step { pc, .. }) => *pc as usize,
                 // Where a function ends early an instruction is that can do that.
                 Some(_) => {
-                    let ends = transfer::early_return(&mut state.clone(), &insns[pc + 1]);
+                    let ends = transfer::ends_early(&mut state.clone(), &insns[pc + 1]);
                     let target = insns[pc].jump_target(pc).filter(|_| ends.is_none());
                     target.map_or(pc + 1, |target| target as usize)
                 }

@@ -7,6 +7,7 @@
 //! `explain` tells how a refused value came about.
 
 mod explain;
+mod kept;
 mod loops;
 mod pointers;
 mod precision;
@@ -20,51 +21,21 @@ use isa::ebpf::{CallTarget, Insn};
 
 use crate::assertions::Assertion;
 use crate::check::{self, MAX_FRAMES};
-use crate::domain::{Ids, State};
-use crate::early_ends;
+use crate::domain::Ids;
 use crate::facts::Visits;
 use crate::log::{self, Log};
 use crate::report::{Failure, Problem, Rule};
 use crate::transfer::branch::Branch;
-use crate::transfer::{self, Context, Effects, Next};
+use crate::transfer::{self, Context, Effects, ForkKind, Next};
 use crate::{DeviceHooks, Stats, Visit};
-use prune::{How, Marks, Old};
+use kept::Kept;
+use loops::BackEdge;
 use worklist::{CheckpointId, Node, Path, Tree};
 
 /// Most instructions looked at over all paths (kernel: `BPF_COMPLEXITY_LIMIT_INSNS`).
 const MAX_PROCESSED: u64 = 1_000_000;
 /// Most branches that wait to be explored (kernel: `BPF_COMPLEXITY_LIMIT_JMP_SEQ`).
 const MAX_PENDING: usize = 8192;
-/// Steps after which a state is kept at the next chance, so that walks backwards stay short.
-const LONG_PATH: u32 = 400;
-
-/// A kept state.
-#[derive(Debug)]
-struct Kept {
-    state: State,
-    /// The nearest kept state above.
-    parent: Option<CheckpointId>,
-    /// Paths and kept states right below that have not ended.
-    open: u32,
-    /// Numbers that proofs below rested on.
-    precise: Marks,
-    /// Slots read below before they were overwritten, by frame.
-    reads: [u64; MAX_FRAMES],
-    /// Slots wholly written between the parent and here, by frame.
-    written: [u64; MAX_FRAMES],
-    hits: u32,
-    misses: u32,
-}
-
-impl Kept {
-    fn as_old(&self) -> Old<'_> {
-        Old {
-            state: &self.state,
-            precise: &self.precise,
-            reads: &self.reads,
-        }
-    }
-}
 
 /// What exploration found.
 #[derive(Debug)]
@@ -74,6 +45,8 @@ pub(crate) struct Outcome {
     pub(crate) findings: Vec<Finding>,
     /// Bytes of stack used by each function.
     pub(crate) stack: Vec<u32>,
+    /// Functions that are only called when the program has ended.
+    pub(crate) later: BTreeSet<usize>,
 }
 
 /// Explores every path of a program.
@@ -90,6 +63,10 @@ pub(crate) struct Explorer<'a, 'd, 'h> {
     effects: Effects,
     pointers: pointers::Pointers,
     outcome: Outcome,
+    /// Paths that ended in a loop whose head is still being explored.
+    back_edges: Vec<BackEdge>,
+    /// How often marks of kept states grew.
+    growth: u64,
     /// Global functions that were called.
     called: BTreeSet<usize>,
     log: Option<Log<'d>>,
@@ -128,7 +105,10 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
                 visits: Visits::new(len),
                 findings: Vec::new(),
                 stack: vec![0; cx.cfg.functions.len()],
+                later: BTreeSet::new(),
             },
+            back_edges: Vec::new(),
+            growth: 0,
             called: BTreeSet::new(),
             log,
         }
@@ -257,7 +237,7 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
         if !demands.is_empty() {
             self.mark_precise(path.node, path.state.depth(), demands);
         }
-        self.early_return(path)?;
+        self.fork(path)?;
         if let Insn::Call(CallTarget::Local { .. }) = insn
             && let Some(target) = self.called_by_signature(insn, pc)
         {
@@ -267,23 +247,29 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
         let depth = path.state.depth();
         let leaves = self.log.is_some() && *insn == Insn::Exit && depth > 0;
         let callee = leaves.then(|| log::registers(&cx.platform, &path.state));
+        let called_back = *insn == Insn::Exit && path.state.top.callback.is_some();
         let next = transfer::step(cx, &mut path.state, &mut self.ids, &mut self.effects, pc);
         self.use_effects(path);
-        path.node = self.tree.grow(
-            path.node,
+        let node = if called_back {
+            Node::CallbackReturn
+        } else {
             Node::Step {
                 pc: pc as u32,
                 store: self.effects.store,
                 fill: self.effects.fill,
                 linked: 0,
-            },
-        );
-        let entered = path.state.depth();
-        if entered > depth {
-            // A fresh frame: nothing of an earlier one in its place is read.
-            path.written[entered] = u64::MAX;
-            let deepest = &mut self.outcome.stats.call_depth;
-            *deepest = (*deepest).max(entered as u32 + 1);
+            }
+        };
+        path.node = self.tree.grow(path.node, node);
+        if path.state.depth() > depth {
+            self.enter(path);
+        }
+        if called_back && let Next::At(at) = next {
+            path.pc = at;
+            let mut state = path.state.clone();
+            self.widen(path, &mut state);
+            path.state = state;
+            path.pc = pc;
         }
         if !matches!(next, Next::At(at) if at == pc + insn.slots()) {
             path.jumps += 1;
@@ -351,108 +337,44 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
         Ok(())
     }
 
-    /// A tail call or a packet load may end a called function.
-    fn early_return(&mut self, path: &Path) -> Result<(), Problem> {
-        let insn = &self.cx.platform.program.insns[path.pc];
-        if !early_ends::may_end(insn) {
-            return Ok(());
-        }
-        let mut other = path.clone();
-        let Some(pc) = transfer::early_return(&mut other.state, insn) else {
+    /// The second way on from an instruction that is no branch waits to be explored.
+    fn fork(&mut self, path: &Path) -> Result<(), Problem> {
+        let pc = path.pc;
+        let Some(fork) = transfer::fork(self.cx, &path.state, &mut self.ids, pc, true) else {
             return Ok(());
         };
-        other.from = Some(path.pc);
-        other.pc = pc;
-        other.node = self.tree.grow(other.node, Node::EarlyReturn);
+        let mut other = path.clone();
+        other.from = Some(pc);
+        other.pc = fork.pc;
+        other.state = fork.state;
+        match fork.kind {
+            ForkKind::EarlyReturn => other.node = self.tree.grow(path.node, Node::EarlyReturn),
+            ForkKind::Callback => {
+                other.node = self.tree.grow(path.node, Node::CalledBack);
+                self.enter(&mut other);
+            }
+            ForkKind::Later => {
+                other.node = Tree::ROOT;
+                other.checkpoint = None;
+                other.written = [0; MAX_FRAMES];
+                let function = usize::from(other.state.top.function);
+                self.outcome.later.insert(function);
+            }
+            ForkKind::Iteration | ForkKind::MayGoto => {
+                self.widen(path, &mut other.state);
+                other.node = self.tree.grow(path.node, plain_step(pc, 0));
+            }
+        }
+        other.jumps += 1;
         self.push(other)
     }
 
-    /// Whether a kept state covers this one; else keeps it, if it is worth it.
-    fn prune(&mut self, path: &mut Path) -> Result<bool, Problem> {
-        let mut keep = path.checkpoint.is_none()
-            || path.insns >= LONG_PATH
-            || path.jumps >= 2 && path.insns >= 8;
-        let mut at = 0;
-        while let Some(&id) = self.by_pc[path.pc].get(at) {
-            let kept = &self.kept[id as usize];
-            if kept.open > 0 {
-                if kept.state.depth() == path.state.depth() {
-                    keep &= self.meet_ancestor(path, id)? || path.insns >= LONG_PATH;
-                }
-            } else if prune::covers(
-                kept.as_old(),
-                &path.state,
-                path.pc,
-                &self.cx.cfg.live,
-                How::Covered,
-            ) {
-                self.kept[id as usize].hits += 1;
-                self.inherit(path, id);
-                return Ok(true);
-            }
-            let kept = &mut self.kept[id as usize];
-            // Only what makes room for a new state counts: else the iterations of a loop would
-            // drive out the states of its first ones, which are worth most.
-            kept.misses += u32::from(keep);
-            if kept.misses > kept.hits * 3 + 3 {
-                self.by_pc[path.pc].swap_remove(at);
-            } else {
-                at += 1;
-            }
-        }
-        if keep {
-            self.keep(path);
-        }
-        Ok(false)
-    }
-
-    /// What a covered state's proof rests on is what its cover's proof rests on.
-    fn inherit(&mut self, path: &Path, id: CheckpointId) {
-        let (marks, reads) = {
-            let kept = &self.kept[id as usize];
-            (kept.precise, kept.reads)
-        };
-        for (depth, slots) in reads.iter().enumerate().take(path.state.depth() + 1) {
-            self.read(path, depth, *slots);
-        }
-        if !marks.is_empty() {
-            self.mark_precise(path.node, path.state.depth(), marks);
-        }
-    }
-
-    fn keep(&mut self, path: &mut Path) {
-        let id = self.kept.len() as CheckpointId;
-        self.kept.push(Kept {
-            state: path.state.clone(),
-            parent: path.checkpoint,
-            open: 1,
-            precise: Marks::default(),
-            reads: [0; MAX_FRAMES],
-            written: path.written,
-            hits: 0,
-            misses: 0,
-        });
-        self.by_pc[path.pc].push(id);
-        let here = self.by_pc[path.pc].len() as u64;
-        let most = &mut self.outcome.stats.states_per_insn;
-        *most = (*most).max(here);
-        path.node = self.tree.grow(path.node, Node::Checkpoint(id));
-        path.checkpoint = Some(id);
-        path.written = [0; MAX_FRAMES];
-        path.jumps = 0;
-        path.insns = 0;
-    }
-
-    /// A path below `checkpoint` has ended.
-    fn ended(&mut self, mut checkpoint: Option<CheckpointId>) {
-        while let Some(id) = checkpoint {
-            let kept = &mut self.kept[id as usize];
-            kept.open -= 1;
-            if kept.open > 0 {
-                return;
-            }
-            checkpoint = kept.parent;
-        }
+    /// A path enters a fresh frame: nothing of an earlier one in its place is read.
+    fn enter(&mut self, path: &mut Path) {
+        let depth = path.state.depth();
+        path.written[depth] = u64::MAX;
+        let deepest = &mut self.outcome.stats.call_depth;
+        *deepest = (*deepest).max(depth as u32 + 1);
     }
 
     /// Notes slots read and written, and how deep the stack is used.
@@ -485,6 +407,7 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
         {
             let kept = &mut self.kept[id as usize];
             slots &= !kept.reads[frame];
+            self.growth += u64::from(slots != 0);
             kept.reads[frame] |= slots;
             slots &= !kept.written[frame];
             checkpoint = kept.parent;

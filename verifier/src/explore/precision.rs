@@ -56,8 +56,14 @@ pub(super) fn demands(cx: &Context<'_>, state: &State, insn: &Insn) -> Marks {
                 demand(src.index());
             }
         }
-        Insn::Call(CallTarget::Helper(id)) => {
-            if let Some(prototype) = cx.platform.helper(id) {
+        // Its result decides whether there is another round.
+        Insn::Exit if state.top.callback.is_some() => demand(0),
+        Insn::Call(target @ (CallTarget::Helper(_) | CallTarget::Kfunc { .. })) => {
+            if let Some(prototype) = cx.platform.called(target) {
+                let id = prototype.id;
+                if id == platform::LOOP {
+                    demand(1);
+                }
                 for given in Given::all(&cx.platform, state, prototype) {
                     match given.arg {
                         // For memory or null: null as the number 0.
@@ -66,7 +72,10 @@ pub(super) fn demands(cx: &Context<'_>, state: &State, insn: &Insn) -> Marks {
                         | Arg::ConstAllocSize
                         | Arg::MemOrNull
                         | Arg::MapValueOrNull
-                        | Arg::CtxOrNull => {
+                        | Arg::CtxOrNull
+                        | Arg::Scratch
+                        | Arg::ScratchSize
+                        | Arg::StackOrNull => {
                             demand(given.reg);
                         }
                         _ => {}
@@ -120,6 +129,18 @@ impl Explorer<'_, '_, '_> {
             match what {
                 Node::Root => return,
                 Node::Checkpoint(id) => self.note(id, &mut marks),
+                Node::CalledBack => {
+                    // Backwards out of a callback: none of its arguments is the caller's.
+                    marks.regs[depth] = 0;
+                    marks.slots[depth] = 0;
+                    depth = depth.saturating_sub(1);
+                }
+                Node::CallbackReturn => {
+                    // Backwards into a callback: the caller's registers are as they were.
+                    depth += 1;
+                    marks.regs[depth] = 0;
+                    marks.slots[depth] = 0;
+                }
                 Node::EarlyReturn => {
                     marks.regs[depth] &= !0b11_1111;
                     depth += 1;
@@ -171,6 +192,9 @@ impl Explorer<'_, '_, '_> {
             }
             marks.regs[depth] &= !kept.precise.regs[depth];
             marks.slots[depth] &= !kept.precise.slots[depth];
+            if marks.regs[depth] != 0 || marks.slots[depth] != 0 {
+                self.growth += 1;
+            }
             kept.precise.regs[depth] |= marks.regs[depth];
             kept.precise.slots[depth] |= marks.slots[depth];
         }

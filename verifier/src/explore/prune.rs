@@ -5,7 +5,7 @@
 //! known of them, and numbers where they were needed to be exact.
 
 use crate::check::MAX_FRAMES;
-use crate::domain::{Byte, Extent, Frame, Kind, Slot, State, Value};
+use crate::domain::{Byte, Extent, Frame, Held, Kind, Slot, StackObject, State, Value};
 
 /// Registers and slots of each frame, as bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,9 @@ impl Marks {
 pub(super) enum How {
     /// The new state may know more.
     Covered,
+    /// The new state knows no less of anything that may still be used: what the old one's
+    /// safety rests on is not known yet.
+    Within,
     /// Both know the same: a loop that changes nothing.
     Same,
 }
@@ -73,20 +76,19 @@ pub(super) struct Old<'a> {
 /// Whether the old state covers the new one. `live` gives the registers of a frame that may
 /// still be read, by the pc at which the frame goes on.
 pub(super) fn covers(old: Old<'_>, new: &State, pc: usize, live: &[u16], how: How) -> bool {
-    if old.state.depth() != new.depth() || old.state.references.len() != new.references.len() {
-        return false;
-    }
     let mut ids = IdMap::default();
-    for (a, b) in old.state.references.iter().zip(&new.references) {
-        if !ids.bijective(a.id, b.id) {
-            return false;
-        }
+    if old.state.depth() != new.depth() || !same_held(&old.state.held, &new.held, &mut ids) {
+        return false;
     }
     let depth = new.depth();
     // The running frame differs most often.
     for at in (0..=depth).rev() {
         let (a, b) = (old.state.frame(at), new.frame(at));
-        if a.function != b.function || a.call_site != b.call_site {
+        if a.function != b.function
+            || a.call_site != b.call_site
+            || a.callback != b.callback
+            || a.calls_back > b.calls_back
+        {
             return false;
         }
         let resumes = if at == depth {
@@ -104,6 +106,23 @@ pub(super) fn covers(old: Old<'_>, new: &State, pc: usize, live: &[u16], how: Ho
         }
     }
     true
+}
+
+/// Whether both hold the same.
+fn same_held(old: &Held, new: &Held, ids: &mut IdMap) -> bool {
+    let lock = match (&old.lock, &new.lock) {
+        (None, None) => true,
+        (Some(a), Some(b)) => a.place == b.place && ids.bijective(a.id, b.id),
+        _ => false,
+    };
+    lock && old.rcu == new.rcu
+        && old.preempt == new.preempt
+        && old.references.len() == new.references.len()
+        && old
+            .references
+            .iter()
+            .zip(&new.references)
+            .all(|(a, b)| a.resource == b.resource && ids.bijective(a.id, b.id))
 }
 
 fn registers_cover(
@@ -134,8 +153,10 @@ fn value_covers(old: &Value, new: &Value, precise: bool, ids: &mut IdMap, how: H
             && old.extent == new.extent
             && old.range == new.range
             && ids.bijective(old.id, new.id)
-            && ids.bijective(old.reference, new.reference);
+            && ids.bijective(old.reference, new.reference)
+            && ids.bijective(old.owner, new.owner);
     }
+    let precise = precise || how == How::Within;
     match old.kind {
         // Nothing read it, or it could not have been safe.
         Kind::Unknown => true,
@@ -160,7 +181,25 @@ fn value_covers(old: &Value, new: &Value, precise: bool, ids: &mut IdMap, how: H
                 && old.range.includes(&new.range)
                 && ids.bijective(old.id, new.id)
                 && ids.bijective(old.reference, new.reference)
+                && ids.bijective(old.owner, new.owner)
         }
+    }
+}
+
+/// Whether both are the same object up to ids and the progress of loops.
+fn same_object(old: Option<StackObject>, new: Option<StackObject>, ids: &mut IdMap) -> bool {
+    use StackObject as O;
+    let (Some(old), Some(new)) = (old, new) else {
+        return old.is_none();
+    };
+    match (old.without_ids(), new.without_ids()) {
+        (x, y) if x != y => false,
+        _ => match (old, new) {
+            (O::Dynptr { id: a, .. }, O::Dynptr { id: b, .. }) => {
+                ids.bijective(a, b) && ids.bijective(old.reference(), new.reference())
+            }
+            _ => ids.bijective(old.reference(), new.reference()),
+        },
     }
 }
 
@@ -177,7 +216,7 @@ fn stack_covers(
     }
     let untouched = Slot::default();
     old.stack.slots().iter().enumerate().all(|(n, a)| {
-        if reads & (1 << n) == 0 {
+        if reads & (1 << n) == 0 && how != How::Within {
             return true;
         }
         let b = new.stack.slot(n).unwrap_or(&untouched);
@@ -186,9 +225,9 @@ fn stack_covers(
         }
         let bytes = a.bytes.iter().zip(&b.bytes).all(|(x, y)| match x {
             Byte::Untouched | Byte::Misc => true,
-            Byte::Zero | Byte::Spill => x == y,
+            Byte::Zero | Byte::Spill | Byte::Object => x == y,
         });
-        if !bytes {
+        if !bytes || !same_object(a.object(), b.object(), ids) {
             return false;
         }
         match (a.spilled(), b.spilled()) {
@@ -207,6 +246,7 @@ fn same_stack(old: &Frame, new: &Frame, ids: &mut IdMap) -> bool {
     a.len() == b.len()
         && a.iter().zip(b).all(|(x, y)| {
             x.bytes == y.bytes
+                && same_object(x.object(), y.object(), ids)
                 && match (x.spilled(), y.spilled()) {
                     (Some((p, _)), Some((q, _))) => value_covers(p, q, true, ids, How::Same),
                     (None, None) => true,

@@ -28,6 +28,10 @@ pub(super) enum Node {
     },
     /// An instruction ended a called function: its caller goes on.
     EarlyReturn,
+    /// A helper called a function of the program.
+    CalledBack,
+    /// That function returned to the helper.
+    CallbackReturn,
     /// A state was kept here.
     Checkpoint(CheckpointId),
 }
@@ -41,7 +45,10 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// A tree of one root, which is node 0.
+    /// The root.
+    pub(super) const ROOT: NodeId = 0;
+
+    /// A tree of one root.
     pub(super) fn new() -> Tree {
         Tree {
             nodes: vec![(0, Node::Root)],

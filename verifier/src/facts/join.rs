@@ -15,9 +15,8 @@ use super::{Facts, Held, RegFact, RegKind, SlotFact};
 use crate::cfg::successors;
 use crate::domain::join::Growth;
 use crate::domain::{Ids, State};
-use crate::early_ends;
 use crate::transfer::branch::Branch;
-use crate::transfer::{self, Context, Effects, Next, constant_key, map_argument};
+use crate::transfer::{self, Context, Effects, ForkKind, Next, constant_key, map_argument};
 
 /// Joins at one place before bounds that still grow are given up.
 const PATIENCE: u32 = 3;
@@ -118,7 +117,10 @@ fn heads(cx: &Context<'_>) -> Vec<bool> {
         if let Some(target) = insn.jump_target(pc) {
             heads[target as usize] = true;
         }
-        if matches!(insn, Insn::Call(CallTarget::Local { .. })) {
+        if cx.cfg.turns[pc] {
+            heads[pc] = true;
+        }
+        if cx.cfg.turns[pc] || matches!(insn, Insn::Call(CallTarget::Local { .. })) {
             for next in successors(insns, pc) {
                 heads[next] = true;
             }
@@ -274,11 +276,16 @@ impl Joiner<'_> {
                 branch.assume(&mut state, false);
                 pc += 1;
             } else {
-                if early_ends::may_end(insn) && !quiet {
-                    let mut other = state.clone();
-                    if let Some(next) = transfer::early_return(&mut other, insn) {
-                        self.arrive(self.chains[chain].parent, next, &other);
-                    }
+                if !quiet
+                    && let Some(fork) = transfer::fork(self.cx, &state, &mut self.ids, pc, false)
+                {
+                    let chain = match fork.kind {
+                        ForkKind::EarlyReturn => self.chains[chain].parent,
+                        ForkKind::Callback => self.enter(chain, pc)?,
+                        ForkKind::Later => ROOT,
+                        ForkKind::Iteration | ForkKind::MayGoto => chain,
+                    };
+                    self.arrive(chain, fork.pc, &fork.state);
                 }
                 self.effects.clear();
                 let depth = state.depth();

@@ -101,7 +101,10 @@ pub(crate) fn register(state: &State, value: &Value) -> RegFact {
         Kind::Stack { frame } => RegKind::Stack {
             up: up(state, frame),
         },
-        Kind::Map { or_null: true, .. } => RegKind::Unknown,
+        Kind::Map { or_null: true, .. }
+        | Kind::MapKey { .. }
+        | Kind::Function { .. }
+        | Kind::Dynptr => RegKind::Unknown,
         Kind::Map { map, .. } => RegKind::Map { map: outer(map) },
         Kind::MapValue { map, or_null } => RegKind::MapValue {
             map: outer(map),
@@ -131,9 +134,14 @@ fn region(state: &State, kind: Kind) -> Region {
         Kind::MapValue { map, .. } => Region::MapValue {
             map: (!map.inner).then_some(usize::from(map.index)),
         },
-        Kind::Memory { .. } => Region::Memory,
+        Kind::Memory { .. } | Kind::MapKey { .. } => Region::Memory,
         Kind::Socket { .. } => Region::Socket,
-        Kind::Unknown | Kind::Scalar | Kind::PacketEnd | Kind::Map { .. } => Region::Mixed,
+        Kind::Unknown
+        | Kind::Scalar
+        | Kind::PacketEnd
+        | Kind::Map { .. }
+        | Kind::Function { .. }
+        | Kind::Dynptr => Region::Mixed,
     }
 }
 

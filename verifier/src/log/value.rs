@@ -40,8 +40,13 @@ fn listed(platform: &Platform<'_>, state: &State, depth: usize, regs: u16, slots
             );
         }
     }
-    if regs == u16::MAX && depth == state.depth() && !state.references.is_empty() {
-        let ids: Vec<String> = state.references.iter().map(|r| r.id.to_string()).collect();
+    if regs == u16::MAX && depth == state.depth() && !state.held.references.is_empty() {
+        let ids: Vec<String> = state
+            .held
+            .references
+            .iter()
+            .map(|r| r.id.to_string())
+            .collect();
         add(format_args!("refs"), &ids.join(","));
     }
     if depth > 0 && !text.is_empty() {
@@ -58,6 +63,7 @@ fn stack_slot(platform: &Platform<'_>, depth: usize, slot: &Slot) -> String {
             Byte::Misc => 'm',
             Byte::Zero => '0',
             Byte::Spill => 'r',
+            Byte::Object => 'o',
         };
         from_the_top.map(letter).collect()
     };

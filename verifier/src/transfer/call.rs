@@ -1,11 +1,16 @@
 //! Calls of helpers.
 
+use bpf::btf::fields::SpecialKind;
 use bpf::btf::signature::{Parameter, Signature};
 use bpf::helper::{Arg, Prototype, Return};
 
 use super::mem::{slots, smear_all, window};
-use super::{Context, Effects, SlotAt};
-use crate::domain::{Byte, Ids, Kind, MapRef, Range, Reference, State, Value, slot_of};
+use super::{Context, Effects, SlotAt, object};
+use isa::ebpf::CallTarget;
+
+use crate::domain::{
+    Block, Byte, DynptrKind, Ids, Kind, MapRef, Range, Reference, Resource, State, Value, slot_of,
+};
 use crate::platform::{self, Platform};
 
 /// Forgets r0 to r5.
@@ -58,7 +63,7 @@ impl Given {
             let ((bytes, exact), reads, writes) = match arg {
                 Arg::Mem | Arg::MemOrNull => (sized(), true, false),
                 Arg::UninitMem => (sized(), false, true),
-                Arg::MemRw => (sized(), true, true),
+                Arg::MemRw | Arg::Scratch => (sized(), true, true),
                 Arg::FixedMem(bytes) => ((u64::from(bytes), true), true, false),
                 Arg::AlignedOut(bytes) => ((u64::from(bytes), true), true, true),
                 Arg::MapKey => ((u64::from(key()), true), true, false),
@@ -127,16 +132,16 @@ pub(crate) fn constant_key(
     ))
 }
 
-/// Executes a helper call.
-pub(super) fn helper(
+/// Executes a call of a helper or kernel function.
+pub(super) fn outside(
     cx: &Context<'_>,
     state: &mut State,
     ids: &mut Ids,
     effects: &mut Effects,
     pc: usize,
-    id: u32,
+    target: CallTarget,
 ) {
-    let Some(prototype) = cx.platform.helper(id) else {
+    let Some(prototype) = cx.platform.called(target) else {
         smear_all(state);
         clobber(state);
         return;
@@ -154,8 +159,14 @@ pub(super) fn helper(
             }
         }
     }
+    let writes_packet = prototype.id == platform::DYNPTR_WRITE
+        && object::dynptr(state, &state.top.regs[1]).is_some_and(|d| d.0 == DynptrKind::Skb);
+    object::call(state, ids, effects, pc, prototype, &given);
+    if platform::calls_back(prototype.id) {
+        state.top.calls_back = 0;
+    }
     clobber(state);
-    if prototype.changes_packet {
+    if prototype.changes_packet || writes_packet {
         state.forget_packet();
     }
     state.top.regs[0] = result;
@@ -202,10 +213,11 @@ pub(crate) fn arguments_by_signature(ids: &mut Ids, signature: &Signature) -> [V
                 ..Value::pointer(Kind::Memory {
                     size: bytes,
                     or_null: nullable,
-                    ringbuf: false,
+                    block: Block::Plain,
                 })
             },
-            Parameter::Dynptr | Parameter::Object { .. } => Value::UNKNOWN,
+            Parameter::Dynptr => Value::pointer(Kind::Dynptr),
+            Parameter::Object { .. } => Value::UNKNOWN,
         };
     }
     values
@@ -227,6 +239,7 @@ fn touch(state: &mut State, effects: &mut Effects, given: &Given) {
                 effects.reads.push((frame, touched));
             }
             if given.writes {
+                object::destroy_dynptrs(state, frame, w.min, w.max);
                 let stack = &mut state.frame_mut(usize::from(frame)).stack;
                 stack.smear(w.min, w.max, false);
                 if w.exact && given.exact {
@@ -267,7 +280,11 @@ fn result(
         },
         Return::AcquiredSocketOrNull(kind) => {
             let id = ids.fresh();
-            state.references.push(Reference { id, pc: pc as u32 });
+            state.held.references.push(Reference {
+                id,
+                pc: pc as u32,
+                resource: Resource::Object,
+            });
             Value {
                 id,
                 reference: id,
@@ -277,6 +294,9 @@ fn result(
                 })
             }
         }
+        // The way on which it gives something is a fork.
+        Return::IteratorNext => Value::constant(0),
+        Return::SliceOrNull => object::slice(state, ids, prototype),
         Return::MapValueOrNull => {
             let Some(map) = map_argument(state, prototype) else {
                 return Value::UNKNOWN;
@@ -292,12 +312,19 @@ fn result(
             let id = if kind.or_null() { ids.fresh() } else { 0 };
             let mut reference = 0;
             if matches!(kind, Kind::Socket { .. }) {
-                state.references.push(Reference { id, pc: pc as u32 });
+                state.held.references.push(Reference {
+                    id,
+                    pc: pc as u32,
+                    resource: Resource::Object,
+                });
                 reference = id;
             }
+            let is_locked = matches!(kind, Kind::MapValue { map, .. }
+                if cx.platform.declared.field(map, SpecialKind::SpinLock).is_some());
             Value {
                 id,
                 reference,
+                owner: if is_locked { ids.fresh() } else { 0 },
                 ..Value::pointer(kind)
             }
         }
@@ -311,14 +338,18 @@ fn result(
                 return Value::UNKNOWN;
             };
             let id = ids.fresh();
-            state.references.push(Reference { id, pc: pc as u32 });
+            state.held.references.push(Reference {
+                id,
+                pc: pc as u32,
+                resource: Resource::Record,
+            });
             Value {
                 id,
                 reference: id,
                 ..Value::pointer(Kind::Memory {
                     size,
                     or_null: true,
-                    ringbuf: true,
+                    block: Block::Record,
                 })
             }
         }

@@ -2,7 +2,7 @@
 
 use isa::ebpf::{AtomicOp, Reg};
 
-use super::{Context, Effects, SlotAt, Slots, alu};
+use super::{Context, Effects, SlotAt, Slots, alu, object};
 use crate::domain::{FRAME_BYTES, Ids, Kind, Range, State, Value, slot_of};
 
 /// The slots that `min..max` touches, and those that it covers.
@@ -120,10 +120,17 @@ pub(super) fn load(
             };
             number(known.map_or(Range::UNKNOWN, Range::constant))
         }
-        Kind::Packet | Kind::PacketMeta | Kind::Memory { .. } | Kind::Socket { .. } => {
-            number(Range::UNKNOWN)
-        }
-        Kind::Unknown | Kind::Scalar | Kind::PacketEnd | Kind::Map { .. } => Value::UNKNOWN,
+        Kind::Packet
+        | Kind::PacketMeta
+        | Kind::Memory { .. }
+        | Kind::MapKey { .. }
+        | Kind::Socket { .. } => number(Range::UNKNOWN),
+        Kind::Unknown
+        | Kind::Scalar
+        | Kind::PacketEnd
+        | Kind::Map { .. }
+        | Kind::Function { .. }
+        | Kind::Dynptr => Value::UNKNOWN,
     }
 }
 
@@ -145,6 +152,7 @@ pub(super) fn store(
             let w = window(&pointer, i64::from(offset), i64::from(size));
             let (touched, covered) = slots(w.min, w.max);
             effects.touches.push((frame, touched));
+            object::destroy_dynptrs(state, frame, w.min, w.max);
             if !w.exact || w.min.rem_euclid(i32::from(size)) != 0 {
                 let zero = value.is_zero();
                 let stack = &mut state.frame_mut(usize::from(frame)).stack;

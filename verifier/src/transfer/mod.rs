@@ -7,15 +7,20 @@
 mod alu;
 pub(crate) mod branch;
 mod call;
+mod fork;
 mod mem;
+mod object;
 
 use isa::ebpf::{CallTarget, Insn, Wide};
 
 pub(crate) use call::{Given, arguments_by_signature, constant_key, map_argument};
 
+pub(crate) use fork::{ForkKind, ends_early, fork};
+pub(crate) use object::{DYNPTR_SLOTS, at as object_at, dynptr, place as object_place, slots_of};
+
 use crate::cfg::Cfg;
 use crate::domain::{Frame, Ids, Kind, MapRef, State, Value};
-use crate::platform::{self, Platform};
+use crate::platform::Platform;
 
 /// Slots of one frame, as bits.
 pub(crate) type Slots = u64;
@@ -93,7 +98,7 @@ pub(crate) fn step(
         } => alu::move_extended(state, ids, width, dst, src, bits),
         Insn::Swap { kind, bits, dst } => alu::swap(state, kind, bits, dst),
         Insn::LoadWide { dst, value } => {
-            state.top.regs[dst.index()] = wide(value);
+            state.top.regs[dst.index()] = wide(value, pc);
         }
         Insn::Load {
             size,
@@ -170,7 +175,13 @@ pub(crate) fn step(
             // Checked by the graph: inside the function.
             return Next::At(insn.jump_target(pc).unwrap_or(0) as usize);
         }
-        Insn::Call(CallTarget::Helper(id)) => call::helper(cx, state, ids, effects, pc, id),
+        Insn::Call(target @ (CallTarget::Helper(_) | CallTarget::Kfunc { .. })) => {
+            call::outside(cx, state, ids, effects, pc, target);
+            let called = cx.platform.called(target).map(|p| p.id);
+            if called == Some(bpf::kfunc::THROW) {
+                return Next::End;
+            }
+        }
         Insn::Call(CallTarget::Local { .. }) => {
             let target = insn.function_target(pc).unwrap_or(0) as usize;
             if let Some(signature) = cx.platform.declared.signature(target) {
@@ -180,9 +191,10 @@ pub(crate) fn step(
                 return Next::At(target);
             }
         }
-        Insn::Call(CallTarget::Kfunc { .. } | CallTarget::Reg(_)) => call::clobber(state),
+        Insn::Call(CallTarget::Reg(_)) => call::clobber(state),
         Insn::Exit => return leave(state),
-        Insn::WideTail | Insn::Branch { .. } | Insn::MayGoto { .. } => {}
+        Insn::MayGoto { .. } => return Next::At(insn.jump_target(pc).unwrap_or(0) as usize),
+        Insn::WideTail | Insn::Branch { .. } => {}
     }
     Next::At(pc + insn.slots())
 }
@@ -203,7 +215,7 @@ pub(crate) fn root(cx: &Context<'_>, ids: &mut Ids, start: usize) -> State {
 }
 
 /// The value that a two-slot load gives.
-fn wide(value: Wide) -> Value {
+fn wide(value: Wide, pc: usize) -> Value {
     let map = |index: u32| MapRef {
         index: index as u16,
         inner: false,
@@ -221,35 +233,10 @@ fn wide(value: Wide) -> Value {
                 or_null: false,
             })
         },
-        Wide::MapFd(_) | Wide::MapFdValue { .. } | Wide::BtfId { .. } | Wide::Function { .. } => {
-            Value::UNKNOWN
-        }
-    }
-}
-
-/// What it does if an instruction of a called function ends the function: a tail call that
-/// succeeds gives the other program's result to the caller, and may have moved the packet; a
-/// packet load outside the packet gives 0. `None` if there is no caller, or the instruction is
-/// neither.
-pub(crate) fn early_return(state: &mut State, insn: &Insn) -> Option<usize> {
-    let tail_call = match insn {
-        Insn::Call(CallTarget::Helper(platform::TAIL_CALL)) => true,
-        Insn::LoadPacket { .. } => false,
-        _ => return None,
-    };
-    if state.depth() == 0 {
-        return None;
-    }
-    let next = leave(state);
-    if tail_call {
-        state.top.regs[0] = Value::SCALAR;
-        state.forget_packet();
-    } else {
-        state.top.regs[0] = Value::constant(0);
-    }
-    match next {
-        Next::At(pc) => Some(pc),
-        Next::End => None,
+        Wide::Function { offset } => Value::pointer(Kind::Function {
+            pc: (pc as i64 + 1 + i64::from(offset)) as u32,
+        }),
+        Wide::MapFd(_) | Wide::MapFdValue { .. } | Wide::BtfId { .. } => Value::UNKNOWN,
     }
 }
 
@@ -270,6 +257,10 @@ fn leave(state: &mut State) -> Next {
     let Some(frame) = state.pop() else {
         return Next::End;
     };
+    if frame.callback.is_some() {
+        // The helper decides what comes next, given what it was given.
+        return Next::At(frame.call_site as usize);
+    }
     for reg in &mut state.top.regs[1..=5] {
         *reg = Value::UNKNOWN;
     }

@@ -1,0 +1,165 @@
+//! Kernel functions (kfuncs) that XDP and tc programs may call, by name.
+//!
+//! In a kernel they are known by ids of its BTF; here, where there may be none, a linked program
+//! names one by its place in [`KFUNCS`]. Their prototypes are those of helpers. Sources: the
+//! kernel documentation ("BPF kernel functions"), and Linux 6.18 itself, which was asked what it
+//! accepts.
+
+use crate::helper::{Arg, Prototype, Return};
+
+/// [`Prototype::id`] of the first one; the numbers of helpers are below.
+pub const BASE: u32 = 1 << 16;
+
+const fn kfunc<const N: usize>(
+    id: u32,
+    name: &'static str,
+    given: [Arg; N],
+    ret: Return,
+) -> Prototype {
+    let mut args = [Arg::None; 5];
+    let mut i = 0;
+    while i < N {
+        args[i] = given[i];
+        i += 1;
+    }
+    Prototype {
+        id: BASE + id,
+        name,
+        args,
+        ret,
+        xdp: true,
+        tc: true,
+        gpl_only: false,
+        changes_packet: false,
+        packet_args: true,
+        modelled: true,
+    }
+}
+
+impl Prototype {
+    const fn of_xdp(self) -> Prototype {
+        Prototype { tc: false, ..self }
+    }
+
+    const fn of_tc(self) -> Prototype {
+        Prototype { xdp: false, ..self }
+    }
+
+    /// Known by name, so that the verdict can say what is missing.
+    const fn named_only(self) -> Prototype {
+        Prototype {
+            modelled: false,
+            ..self
+        }
+    }
+}
+
+/// `bpf_iter_num_new`.
+pub const ITER_NUM_NEW: u32 = BASE;
+/// `bpf_iter_num_next`.
+pub const ITER_NUM_NEXT: u32 = BASE + 1;
+/// `bpf_iter_num_destroy`.
+pub const ITER_NUM_DESTROY: u32 = BASE + 2;
+/// `bpf_rcu_read_lock`.
+pub const RCU_READ_LOCK: u32 = BASE + 3;
+/// `bpf_rcu_read_unlock`.
+pub const RCU_READ_UNLOCK: u32 = BASE + 4;
+/// `bpf_preempt_disable`.
+pub const PREEMPT_DISABLE: u32 = BASE + 5;
+/// `bpf_preempt_enable`.
+pub const PREEMPT_ENABLE: u32 = BASE + 6;
+/// `bpf_throw`.
+pub const THROW: u32 = BASE + 7;
+/// `bpf_local_irq_save`.
+pub const LOCAL_IRQ_SAVE: u32 = BASE + 8;
+/// `bpf_local_irq_restore`.
+pub const LOCAL_IRQ_RESTORE: u32 = BASE + 9;
+/// `bpf_dynptr_from_skb`.
+pub const DYNPTR_FROM_SKB: u32 = BASE + 10;
+/// `bpf_dynptr_from_xdp`.
+pub const DYNPTR_FROM_XDP: u32 = BASE + 11;
+/// `bpf_dynptr_slice`.
+pub const DYNPTR_SLICE: u32 = BASE + 12;
+/// `bpf_dynptr_slice_rdwr`.
+pub const DYNPTR_SLICE_RDWR: u32 = BASE + 13;
+/// `bpf_dynptr_clone`.
+pub const DYNPTR_CLONE: u32 = BASE + 18;
+
+/// The functions; a linked program's call names one by its index.
+#[rustfmt::skip]
+pub static KFUNCS: [Prototype; 52] = {
+    use Arg::{Anything, Ctx, Dynptr, EndIterator, InterruptState, Iterator, NewDynptr, NewInterruptState, NewIterator, Scalar as Number, Scratch, ScratchSize};
+    use Return::{IteratorNext, Scalar, SliceOrNull, Void};
+    [
+        kfunc(0, "bpf_iter_num_new", [NewIterator, Number, Number], Scalar),
+        kfunc(1, "bpf_iter_num_next", [Iterator], IteratorNext),
+        kfunc(2, "bpf_iter_num_destroy", [EndIterator], Void),
+        kfunc(3, "bpf_rcu_read_lock", [], Void),
+        kfunc(4, "bpf_rcu_read_unlock", [], Void),
+        kfunc(5, "bpf_preempt_disable", [], Void),
+        kfunc(6, "bpf_preempt_enable", [], Void),
+        kfunc(7, "bpf_throw", [Number], Void),
+        kfunc(8, "bpf_local_irq_save", [NewInterruptState], Void),
+        kfunc(9, "bpf_local_irq_restore", [InterruptState], Void),
+        kfunc(10, "bpf_dynptr_from_skb", [Ctx, Number, NewDynptr], Scalar).of_tc(),
+        kfunc(11, "bpf_dynptr_from_xdp", [Ctx, Number, NewDynptr], Scalar).of_xdp(),
+        kfunc(12, "bpf_dynptr_slice", [Dynptr, Number, Scratch, ScratchSize], SliceOrNull),
+        kfunc(13, "bpf_dynptr_slice_rdwr", [Dynptr, Number, Scratch, ScratchSize], SliceOrNull),
+        kfunc(14, "bpf_dynptr_adjust", [Dynptr, Number, Number], Scalar),
+        kfunc(15, "bpf_dynptr_is_null", [Dynptr], Scalar),
+        kfunc(16, "bpf_dynptr_is_rdonly", [Dynptr], Scalar),
+        kfunc(17, "bpf_dynptr_size", [Dynptr], Scalar),
+        kfunc(18, "bpf_dynptr_clone", [Dynptr, NewDynptr], Scalar),
+        kfunc(19, "bpf_dynptr_copy", [Dynptr, Number, Dynptr, Number, Number], Scalar),
+        kfunc(20, "bpf_dynptr_memset", [Dynptr, Number, Number, Number], Scalar),
+        kfunc(21, "bpf_xdp_metadata_rx_timestamp", [Ctx, Anything], Scalar).of_xdp().named_only(),
+        kfunc(22, "bpf_xdp_metadata_rx_hash", [Ctx, Anything, Anything], Scalar).of_xdp().named_only(),
+        kfunc(23, "bpf_xdp_metadata_rx_vlan_tag", [Ctx, Anything, Anything], Scalar).of_xdp().named_only(),
+        kfunc(24, "bpf_obj_new_impl", [Number, Anything], Scalar).named_only(),
+        kfunc(25, "bpf_obj_drop_impl", [Anything, Anything], Void).named_only(),
+        kfunc(26, "bpf_refcount_acquire_impl", [Anything, Anything], Scalar).named_only(),
+        kfunc(27, "bpf_list_push_front_impl", [Anything, Anything, Anything, Anything], Scalar).named_only(),
+        kfunc(28, "bpf_list_push_back_impl", [Anything, Anything, Anything, Anything], Scalar).named_only(),
+        kfunc(29, "bpf_list_pop_front", [Anything], Scalar).named_only(),
+        kfunc(30, "bpf_list_pop_back", [Anything], Scalar).named_only(),
+        kfunc(31, "bpf_list_front", [Anything], Scalar).named_only(),
+        kfunc(32, "bpf_list_back", [Anything], Scalar).named_only(),
+        kfunc(33, "bpf_rbtree_add_impl", [Anything, Anything, Anything, Anything, Anything], Scalar).named_only(),
+        kfunc(34, "bpf_rbtree_remove", [Anything, Anything], Scalar).named_only(),
+        kfunc(35, "bpf_rbtree_first", [Anything], Scalar).named_only(),
+        kfunc(36, "bpf_rbtree_root", [Anything], Scalar).named_only(),
+        kfunc(37, "bpf_rbtree_left", [Anything], Scalar).named_only(),
+        kfunc(38, "bpf_rbtree_right", [Anything], Scalar).named_only(),
+        kfunc(39, "bpf_percpu_obj_new_impl", [Number, Anything], Scalar).named_only(),
+        kfunc(40, "bpf_percpu_obj_drop_impl", [Anything, Anything], Void).named_only(),
+        kfunc(41, "bpf_cast_to_kern_ctx", [Ctx], Scalar).named_only(),
+        kfunc(42, "bpf_rdonly_cast", [Anything, Number], Scalar).named_only(),
+        kfunc(43, "bpf_skb_set_fou_encap", [Ctx, Anything, Number], Scalar).of_tc().named_only(),
+        kfunc(44, "bpf_skb_get_fou_encap", [Ctx, Anything], Scalar).of_tc().named_only(),
+        kfunc(45, "bpf_sk_assign_tcp_reqsk", [Ctx, Anything, Anything, Anything], Scalar).of_tc().named_only(),
+        kfunc(46, "bpf_xdp_ct_lookup", [Ctx, Anything, Anything, Anything, Anything], Scalar).of_xdp().named_only(),
+        kfunc(47, "bpf_skb_ct_lookup", [Ctx, Anything, Anything, Anything, Anything], Scalar).of_tc().named_only(),
+        kfunc(48, "bpf_wq_init", [Anything, Anything, Number], Scalar).named_only(),
+        kfunc(49, "bpf_wq_start", [Anything, Number], Scalar).named_only(),
+        kfunc(50, "bpf_wq_set_callback_impl", [Anything, Anything, Number, Anything], Scalar).named_only(),
+        kfunc(51, "bpf_dynptr_from_skb_meta", [Ctx, Number, NewDynptr], Scalar).of_tc(),
+    ]
+};
+
+/// The function with this index in [`KFUNCS`].
+///
+/// ```
+/// assert_eq!(bpf::kfunc::prototype(1).map(|p| p.name), Some("bpf_iter_num_next"));
+/// assert_eq!(bpf::kfunc::prototype(-1), None);
+/// ```
+pub fn prototype(id: i32) -> Option<&'static Prototype> {
+    KFUNCS.get(usize::try_from(id).ok()?)
+}
+
+/// The index of the function with this name. What follows three underscores in a row is a
+/// flavour and does not count, as in libbpf.
+pub fn id_by_name(name: &str) -> Option<i32> {
+    let name = name.split_once("___").map_or(name, |(name, _)| name);
+    let at = KFUNCS.iter().position(|k| k.name == name)?;
+    i32::try_from(at).ok()
+}
