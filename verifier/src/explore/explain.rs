@@ -110,7 +110,7 @@ impl Explorer<'_, '_, '_> {
                 Node::Root => break,
                 Node::Checkpoint(_) => {}
                 Node::Step { .. } | Node::EarlyReturn | Node::CalledBack | Node::CallbackReturn => {
-                    nodes.push(node)
+                    nodes.push(node);
                 }
             }
             at = parent;
