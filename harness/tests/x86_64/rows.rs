@@ -1,9 +1,7 @@
 //! Every row of the instruction set, with results worked out by hand from RFC 9669 and, where it
 //! is silent (load-acquire, may_goto), from Linux's documentation.
 
-use bpf::Hook;
-
-use crate::rig::{program, run_raw};
+use crate::rig::run_raw;
 
 /// r0 of a program without memory.
 fn r0(text: &str) -> u64 {
