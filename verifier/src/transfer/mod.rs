@@ -10,6 +10,8 @@ mod call;
 mod fork;
 mod mem;
 mod object;
+#[cfg(test)]
+mod tests;
 
 use isa::ebpf::{CallTarget, Insn, Wide};
 
