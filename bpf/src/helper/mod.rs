@@ -36,6 +36,7 @@ pub use routes::{Fib, FibError, Interface, Route, RouteKind};
 pub use table::{PROTOTYPES, prototype, prototype_on};
 pub use time::{RANDOM_STEPS, jiffies64, random, random_state};
 
+use crate::map::Errno;
 use crate::run::TrapCause;
 
 /// Most tail calls in a row in one packet's run (`MAX_TAIL_CALL_CNT`); the next one falls
@@ -75,6 +76,8 @@ pub fn call<M: Machine>(id: u32, machine: &mut M, args: [u64; 5]) -> Result<u64,
         87 => map::push(machine, args),
         88 => map::take(machine, args, true),
         89 => map::take(machine, args, false),
+        // Cookies are for sockets of TCP that listen, and here is none.
+        100 | 110 => Ok(Errno::Einval.to_r0()),
         105 => text::strto(machine, args, true),
         106 => text::strto(machine, args, false),
         118 => Ok(jiffies64(machine.now_ns())),
