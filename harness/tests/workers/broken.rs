@@ -221,3 +221,21 @@ fn two_runs_tell_the_same() {
     let bad = [0xb9, 7, 0, 0, 0, 0x0f, 0x0b];
     assert_eq!(trap(&bad), trap(&bad));
 }
+
+/// A redirect, and all else that a frame has beside its bytes, comes back from a worker.
+#[test]
+fn a_redirect() {
+    // sub rsp, 8; mov r9, rdi; mov edi, 5; xor esi, esi; mov rax, bpf_redirect; call rax;
+    // add rsp, 8; ret
+    let code = [
+        0x48, 0x83, 0xec, 8, 0x49, 0x89, 0xf9, 0xbf, 5, 0, 0, 0, 0x31, 0xf6, 0x48, 0xb8, 0, 0, 0,
+        0, 0, 0, 0, 0, 0xff, 0xd0, 0x48, 0x83, 0xc4, 8, 0xc3,
+    ];
+    let mut batch = frames(2);
+    run(&image(&code, &[(16, Symbol::Helper(23))]), &mut batch);
+    assert_eq!(batch.traps, []);
+    for frame in &batch.frames {
+        let target = bpf::run::RedirectTarget::Ifindex { ifindex: 5 };
+        assert_eq!((frame.r0, frame.redirect), (4, Some(target)));
+    }
+}
