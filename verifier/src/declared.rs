@@ -2,6 +2,7 @@
 //! special fields of its maps' values.
 
 use bpf::Program;
+use bpf::btf::Kind;
 use bpf::btf::fields::{SpecialField, SpecialKind};
 use bpf::btf::signature::Signature;
 
@@ -64,6 +65,18 @@ impl Declared {
     pub(crate) fn returns_number(&self, pc: usize) -> Option<bool> {
         let found = self.results.iter().find(|(start, _)| *start == pc);
         found.map(|(_, number)| *number)
+    }
+
+    /// Whether the program names a function that gets its exceptions.
+    pub(crate) fn catches(program: &Program) -> bool {
+        let Some(types) = program.types() else {
+            return false;
+        };
+        let entry = program.subprograms.first().map_or(0, |s| s.btf_type);
+        let mut tags = types.iter().filter(|(_, ty)| {
+            matches!(ty.kind, Kind::DeclarationTag { to, .. } if to == entry && entry != 0)
+        });
+        tags.any(|(_, ty)| ty.name.starts_with("exception_callback:"))
     }
 
     /// The signature of the global function that starts at `pc`; `None` for a static function.

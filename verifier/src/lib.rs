@@ -234,6 +234,13 @@ fn prove(
         declared: &declared,
         device_bound: options.device_bound,
     };
+    if declared::Declared::catches(program) {
+        let problem = report::Problem::new(
+            report::Rule::NotModelled,
+            "a function that gets the program's exceptions is not modelled yet",
+        );
+        return Err(early((0, problem)));
+    }
     let cfg = cfg::build(&platform).map_err(early)?;
     early_ends::check(&platform, &cfg).map_err(early)?;
     let insns = program.insns.iter().enumerate();

@@ -34,11 +34,42 @@ pub(crate) fn check(
         deepest: 0,
         best: vec![[None; MAX_FRAMES]; cfg.functions.len()],
     };
+    no_throw_in_callbacks(program, cfg)?;
     walk.enter(0, 0, 1, 0)?;
     for function in later {
         walk.enter(*function, 0, 1, 0)?;
     }
     Ok(walk.deepest)
+}
+
+/// Nothing that a helper calls back may throw: the helper's own frame could not be left.
+fn no_throw_in_callbacks(program: &Program, cfg: &Cfg) -> Result<(), Located> {
+    let insns = &program.insns;
+    let starts_at = |pc: usize| {
+        let target = insns[pc].function_target(pc)?;
+        cfg.function_starting(target as usize)
+    };
+    let taken = (0..insns.len()).filter(|pc| matches!(insns[*pc], Insn::LoadWide { .. }));
+    let mut pending: Vec<usize> = taken.filter_map(starts_at).collect();
+    let mut inside = BTreeSet::new();
+    while let Some(function) = pending.pop() {
+        if !inside.insert(function) {
+            continue;
+        }
+        for pc in cfg.functions[function].start..cfg.functions[function].end {
+            if let Insn::Call(CallTarget::Kfunc { id, module: 0 }) = insns[pc]
+                && bpf::kfunc::prototype(id).is_some_and(|p| p.id == bpf::kfunc::THROW)
+            {
+                let problem = Problem::new(
+                    Rule::CallStack,
+                    format!("bpf_throw kfunc (insn {pc}) cannot be called from a callback"),
+                );
+                return Err((pc, problem));
+            }
+            pending.extend(starts_at(pc));
+        }
+    }
+    Ok(())
 }
 
 struct Walk<'a> {
@@ -82,7 +113,7 @@ impl Walk<'_> {
             ));
             return Err((at, problem));
         }
-        let total = below + self.used[function].max(1).next_multiple_of(FRAME_STEP);
+        let total = below + self.used[function].next_multiple_of(FRAME_STEP);
         if total > FRAME_BYTES as u32 {
             let problem = Problem::new(
                 Rule::CallStack,

@@ -161,6 +161,26 @@ impl Place<'_> {
             .help("an atomic access is aligned to its size"))
     }
 
+    /// No iterator or dynptr lies in the memory of a stack.
+    fn no_object(&self, frame: u8) -> Result<(), Problem> {
+        let stack = &self.state.frame(usize::from(frame)).stack;
+        let low = self.pointer.min_offset().saturating_add(self.offset);
+        let size = i64::try_from(self.size).unwrap_or(i64::MAX);
+        let high = self.pointer.max_offset().saturating_add(self.offset);
+        let bytes = low.max(i64::from(-FRAME_BYTES))..high.saturating_add(size).min(0);
+        if bytes
+            .clone()
+            .any(|at| stack.byte(at as i32) == Byte::Object)
+        {
+            return Err(Problem::new(
+                Rule::StackObject,
+                format!("invalid access to stack R{}: {}", self.reg, self.touches()),
+            )
+            .why("an iterator or dynptr lies there; only its own functions may touch it"));
+        }
+        Ok(())
+    }
+
     fn read_only(&self) -> Problem {
         let kind = self.pointer.kind.name();
         Problem::new(
@@ -271,7 +291,10 @@ impl Place<'_> {
     pub(super) fn given(&self, reads: bool, writes: bool) -> Result<(), Problem> {
         let kind = self.pointer.kind;
         match kind {
-            Kind::Stack { .. } => self.stack(),
+            Kind::Stack { frame } => {
+                self.stack()?;
+                self.no_object(frame)
+            }
             Kind::Packet | Kind::PacketMeta => self.packet(),
             Kind::MapValue {
                 map,

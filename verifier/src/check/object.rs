@@ -99,7 +99,20 @@ pub(super) fn argument(
             }
             Ok(())
         }
-        Arg::Timer => field(cx, prototype, reg, value, SpecialKind::Timer).map(|_| ()),
+        Arg::Timer => {
+            field(cx, prototype, reg, value, SpecialKind::Timer)?;
+            let other = match (value.kind, state.top.regs[2].kind) {
+                (Kind::MapValue { map, .. }, Kind::Map { map: given, .. }) => map != given,
+                _ => false,
+            };
+            if prototype.args[1] == Arg::ConstMap && other {
+                return Err(problem(
+                    Rule::HelperArg,
+                    "timer pointer in R1 doesn't match map pointer in R2".to_owned(),
+                ));
+            }
+            Ok(())
+        }
         Arg::Function => match value.kind {
             Kind::Function { .. } => Ok(()),
             kind => Err(problem(
@@ -180,6 +193,12 @@ pub(super) fn stack_object(state: &State, reg: usize, arg: Arg) -> Result<(), St
         _ => "iter_num",
     };
     if value.kind == Kind::Dynptr {
+        if value.off != 0 || value.range.as_constant() != Some(0) {
+            return Err(format!(
+                "dereference of modified dynptr_ptr ptr R{reg} off={} disallowed",
+                value.off
+            ));
+        }
         return match arg {
             Arg::Dynptr => Ok(()),
             _ => Err(format!("arg#{at} expected pointer to stack for {what}")),
