@@ -8,7 +8,7 @@ use bpf::map::{Map, MapDef, MapError, MapType, Placement};
 
 fn def(kind: MapType) -> MapDef {
     let (key_size, value_size, max_entries) = match kind {
-        MapType::Queue | MapType::Stack => (0, 8, 12),
+        MapType::Queue | MapType::Stack | MapType::BloomFilter => (0, 8, 12),
         MapType::Ringbuf => (0, 0, 4096),
         MapType::LpmTrie => (8, 8, 12),
         MapType::ProgArray | MapType::ArrayOfMaps | MapType::HashOfMaps | MapType::Xskmap => {
@@ -25,7 +25,7 @@ fn def(kind: MapType) -> MapDef {
     }
 }
 
-const KINDS: [MapType; 17] = [
+const KINDS: [MapType; 18] = [
     MapType::Array,
     MapType::PercpuArray,
     MapType::Hash,
@@ -35,6 +35,7 @@ const KINDS: [MapType; 17] = [
     MapType::LpmTrie,
     MapType::Queue,
     MapType::Stack,
+    MapType::BloomFilter,
     MapType::Ringbuf,
     MapType::ProgArray,
     MapType::ArrayOfMaps,

@@ -36,7 +36,7 @@ const WRONLY_PROG: u32 = 1 << 8;
 fn key(def: &MapDef, which: u64) -> Vec<u8> {
     let mut key = vec![0; def.key_size as usize];
     match def.kind {
-        MapType::Queue | MapType::Stack => {}
+        MapType::Queue | MapType::Stack | MapType::BloomFilter => {}
         MapType::LpmTrie => {
             // Prefixes of 0 to 35 bits that nest; a trie of 4 bytes refuses more than 32.
             key[0] = [0, 8, 9, 16, 24, 31, 32, 33, 35][which as usize % 9];
@@ -54,6 +54,7 @@ fn call(def: &MapDef, rng: &mut Rng) -> Call {
     let map = A::Map(0);
     if def.key_size == 0 {
         return match rng.below(5) {
+            0 if def.kind == MapType::BloomFilter => (89, vec![map, value]),
             0 => (88, vec![map, value]),
             1 => (89, vec![map, value]),
             _ => (87, vec![map, value, flags]),
@@ -114,6 +115,12 @@ fn sequence(def: &MapDef, seed: u64) {
                     "{}",
                     context()
                 ),
+                _ if def.kind == MapType::BloomFilter => {
+                    // Some of what programs push: small numbers.
+                    let value = [rng.below(4) as u8; 12];
+                    let mine = number(ours.host_lookup(&value)).map(|_| ());
+                    assert_eq!(mine, theirs.ask(&value), "{}", context());
+                }
                 _ => assert_eq!(
                     number(ours.host_lookup(&key)),
                     theirs.lookup(&key),
@@ -195,6 +202,8 @@ fn user_space_and_programs_take_turns() {
             (MapType::LpmTrie, 8, 6, NO_PREALLOC),
             (MapType::Queue, 0, 4, 0),
             (MapType::Stack, 0, 4, 0),
+            // Of 64 bits, so that a good part of all values is found.
+            (MapType::BloomFilter, 0, 4, ZERO_SEED),
         ] {
             sequence(&def(kind, key_size, entries, flags), seed);
         }

@@ -215,6 +215,61 @@ fn queues_and_stacks() {
     compare(&def(MapType::Stack, 0, 12, 5), 10, index, plain);
 }
 
+/// With the same seed Linux says "maybe" of the same values that nobody pushed.
+#[test]
+fn bloom_filters() {
+    if !kernel::available() {
+        return;
+    }
+    // Bytes of a value, elements, hashes.
+    for (value_size, entries, extra) in [
+        (4, 20, 0),
+        (1, 60, 1),
+        (12, 300, 15),
+        (13, 40, 3),
+        (24, 1, 2),
+        (25, 700, 0),
+        (8, 13, 4),
+    ] {
+        let def = MapDef {
+            flags: 1 << 6,
+            extra,
+            ..def(MapType::BloomFilter, 0, value_size, entries)
+        };
+        let theirs = KernelMap::new(&def, None).unwrap();
+        let ours = Map::new(&def, 1).unwrap();
+        let mut rng = Rng(21 + u64::from(value_size));
+        let (mut yes, mut no) = (0, 0);
+        for _ in 0..OPERATIONS {
+            let mut value = vec![0; value_size as usize];
+            let random = rng.below(u64::from(4 * entries)).to_le_bytes();
+            let shown = value.len().min(8);
+            value[..shown].copy_from_slice(&random[..shown]);
+            value[shown - 1] ^= random[0];
+            if rng.below(8) == 0 {
+                let flags = rng.pick(&[0, 0, 0, 0, 1, 2, 3, 4, 8, 1 << 40]);
+                let a = number(ours.host_update(&[], &value, flags));
+                assert_eq!(a, theirs.update(&[], &value, flags), "{def:?} {flags}");
+            } else {
+                let a = number(ours.host_lookup(&value)).map(|_| ());
+                assert_eq!(a, theirs.ask(&value), "{def:?} {value:x?}");
+                if a.is_ok() {
+                    yes += 1;
+                } else {
+                    no += 1;
+                }
+            }
+        }
+        assert!(yes > 50, "{def:?}: {yes} of {}", yes + no);
+        assert_eq!(number(ours.host_delete(&[])), theirs.delete(&[]));
+        assert_eq!(number(ours.host_take(&[])), theirs.take(&[]));
+        assert_eq!(ours.host_keys(), theirs.keys(0));
+        for value in ours.host_values() {
+            assert_eq!(theirs.ask(&value), Ok(()));
+        }
+    }
+}
+
 #[test]
 fn targets() {
     if !kernel::available() {
@@ -349,6 +404,7 @@ fn sizes_and_flags() {
         for max_entries in [2048, 4096, 4097, 8192] {
             if kind != MapType::Cpumap {
                 check(0, 0, max_entries, 0);
+                check(0, 4, max_entries, 0);
                 check(4, 4, max_entries, 0);
             }
         }
@@ -364,4 +420,14 @@ fn sizes_and_flags() {
         }
     }
     assert!(compared > 5000, "{compared}");
+    for kind in [MapType::BloomFilter, MapType::Queue, MapType::Stack] {
+        for extra in [0, 1, 5, 15, 16, 17, 1 << 32] {
+            let def = MapDef {
+                extra,
+                ..def(kind, 0, 4, 4)
+            };
+            let (ours, theirs) = (Map::new(&def, 1), KernelMap::new(&def, None));
+            assert_eq!(ours.is_ok(), theirs.is_ok(), "{def:?}");
+        }
+    }
 }

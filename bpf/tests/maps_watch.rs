@@ -6,7 +6,7 @@ use bpf::map::{Errno, Map, MapDef, MapType};
 
 fn watched(kind: MapType, max_entries: u32, lookups_write: bool) -> Map {
     let (key_size, value_size) = match kind {
-        MapType::Queue | MapType::Stack => (0, 8),
+        MapType::Queue | MapType::Stack | MapType::BloomFilter => (0, 8),
         MapType::LpmTrie => (8, 8),
         _ => (4, 8),
     };
@@ -133,6 +133,18 @@ fn prefixes_queues_and_stacks_are_one_cell() {
         map.push(&V, 0, 1).unwrap();
         assert!(map.conflicts());
     }
+}
+
+#[test]
+fn bloom_filters_are_watched_as_a_whole() {
+    let map = watched(MapType::BloomFilter, 10, false);
+    map.begin_chunk();
+    for cpu in 0..2 {
+        assert_eq!(map.peek(&mut V.clone(), cpu), Err(Errno::Enoent));
+    }
+    assert!(!map.conflicts());
+    map.push(&V, 0, 1).unwrap();
+    assert!(map.conflicts());
 }
 
 #[test]

@@ -95,7 +95,10 @@ fn compare_map(
     alike: impl Fn(Option<&Vec<u8>>, Option<&Vec<u8>>) -> bool,
     into: &mut Vec<MapDifference>,
 ) {
-    if matches!(def.kind, MapType::Queue | MapType::Stack) {
+    if matches!(
+        def.kind,
+        MapType::Queue | MapType::Stack | MapType::BloomFilter
+    ) {
         let (a, b) = (nic.host_values(), reference.host_values());
         if let Some(at) = (0..a.len().max(b.len())).find(|i| !alike(a.get(*i), b.get(*i))) {
             into.push(MapDifference {

@@ -299,6 +299,13 @@ pub(crate) fn holds_sockets(platform: &Platform<'_>, map: MapRef) -> bool {
         .is_some_and(|m| matches!(m.kind, MapType::Sockmap | MapType::Sockhash))
 }
 
+/// Whether `bpf_map_peek_elem` reads the value it is given, rather than writing it.
+pub(crate) fn is_asked(platform: &Platform<'_>, map: MapRef) -> bool {
+    platform
+        .map(map)
+        .is_some_and(|m| m.kind == MapType::BloomFilter)
+}
+
 /// Whether a lookup with a key in range cannot fail.
 pub(crate) fn always_found(platform: &Platform<'_>, map: MapRef, key: u64) -> bool {
     platform.map(map).is_some_and(|m| {

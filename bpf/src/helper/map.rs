@@ -136,7 +136,7 @@ pub(super) fn push<M: Machine>(machine: &mut M, args: [u64; 5]) -> Result<u64, T
 }
 
 /// `bpf_map_pop_elem(map, value)`, and without `remove` `bpf_map_peek_elem`. An empty map makes
-/// the value zero.
+/// the value zero; a Bloom filter is asked about the value and leaves it.
 pub(super) fn take<M: Machine>(
     machine: &mut M,
     args: [u64; 5],
@@ -144,6 +144,10 @@ pub(super) fn take<M: Machine>(
 ) -> Result<u64, TrapCause> {
     let (_, map) = map_of(machine, args[0])?;
     let mut value = vec![0; map.def().value_size as usize];
+    if map.kind() == MapType::BloomFilter {
+        machine.read(args[1], &mut value)?;
+        return Ok(to_r0(map.peek(&mut value, machine.cpu())));
+    }
     let result = if remove {
         map.pop(&mut value, machine.cpu())
     } else {

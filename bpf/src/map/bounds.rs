@@ -17,7 +17,7 @@ impl Map {
             Layout::Lpm(lpm) => lpm.holds(offset, size),
             Layout::Ring(ring) => ring.holds(offset, size),
             Layout::Slots(slots) => slots.holds(offset, size),
-            Layout::Fifo(_) => false,
+            Layout::Fifo(_) | Layout::Bloom(_) => false,
         }
     }
 

@@ -86,7 +86,7 @@ impl Map {
             Layout::Table(table) => (table.entries(), true),
             // One cell for the whole; of a per-CPU array it is not marked, but reading another
             // CPU's value is noted (`note_conflict`).
-            Layout::Array(_) | Layout::Lpm(_) | Layout::Fifo(_) => (1, false),
+            Layout::Array(_) | Layout::Lpm(_) | Layout::Fifo(_) | Layout::Bloom(_) => (1, false),
             Layout::Slots(_) | Layout::Ring(_) => return Ok(()),
         };
         if self.watch.get().is_some() {

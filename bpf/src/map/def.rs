@@ -29,6 +29,9 @@ pub struct MapDef {
     pub max_entries: u32,
     /// `BPF_F_*` creation flags.
     pub flags: u32,
+    /// What else the type takes (`map_extra`): of a Bloom filter the number of hashes, 1 to 15, or
+    /// 0 for the five that Linux takes then.
+    pub extra: u64,
     /// Which global data section this map holds, if any.
     pub data: Option<DataSection>,
     /// Contents of the only value at load (global data).
@@ -53,6 +56,7 @@ impl MapDef {
             value_type: 0,
             max_entries: 0,
             flags: 0,
+            extra: 0,
             data: None,
             initial: None,
             inner: None,

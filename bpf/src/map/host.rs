@@ -5,6 +5,7 @@
 //! the number of a socket. A per-CPU map's value is the values of all CPUs, each rounded up to 8
 //! bytes. That such a number names something is the caller's to see.
 
+use super::bloom::Bloom;
 use super::runtime::Layout;
 use super::table::{Table, Update};
 use super::{Errno, Map, MapType, UpdateFlags, ValueAt, index_of};
@@ -27,7 +28,8 @@ impl Map {
     }
 
     /// The value of `key` (`BPF_MAP_LOOKUP_ELEM`); it does not count as a use in an LRU map. A
-    /// queue or stack ignores the key and gives its next value.
+    /// queue or stack ignores the key and gives its next value; a Bloom filter is asked about a
+    /// value in place of the key, and gives it back.
     ///
     /// # Errors
     /// As Linux: ENOENT; EOPNOTSUPP for an xskmap, ENOTSUPP for types that cannot be read.
@@ -41,6 +43,10 @@ impl Map {
                 fifo.take(self.memory(), &mut value, false)?;
                 Ok(value)
             }
+            (Layout::Bloom(bloom), _) => {
+                bloom.peek(self.memory(), key)?;
+                Ok(key.to_vec())
+            }
             _ => self.element(key).ok_or(Errno::Enoent),
         }
     }
@@ -53,7 +59,7 @@ impl Map {
             Layout::Table(table) => table.peek(self.memory(), key, cpu),
             Layout::Lpm(lpm) => lpm.lookup(self.memory(), key),
             Layout::Slots(slots) => slots.get(self.memory(), index_of(key)?),
-            Layout::Fifo(_) | Layout::Ring(_) => None,
+            Layout::Fifo(_) | Layout::Bloom(_) | Layout::Ring(_) => None,
         };
         if !self.kind().is_percpu() {
             return self.copied(place(0)?, size).ok();
@@ -67,7 +73,7 @@ impl Map {
     }
 
     /// Sets the value of `key` (`BPF_MAP_UPDATE_ELEM`); of [`Map::host_value_size`] bytes. A
-    /// queue or stack ignores the key and takes the value in.
+    /// queue, stack or Bloom filter ignores the key and takes the value in.
     ///
     /// # Errors
     /// As Linux: EINVAL (also for a value of another size), E2BIG, EEXIST, ENOENT, ENOSPC,
@@ -134,7 +140,7 @@ impl Map {
     }
 
     /// All keys that are present, in a fixed order: arrays by index, all others sorted by the
-    /// bytes of the key. None for queues, stacks and ring buffers.
+    /// bytes of the key. None for queues, stacks, Bloom filters and ring buffers.
     pub fn host_keys(&self) -> Vec<Vec<u8>> {
         match &self.layout {
             Layout::Array(_) => (0..self.def().max_entries)
@@ -146,15 +152,27 @@ impl Map {
                 .filter(|index| slots.get(self.memory(), *index).is_some())
                 .map(|index| index.to_le_bytes().to_vec())
                 .collect(),
-            Layout::Fifo(_) | Layout::Ring(_) => Vec::new(),
+            Layout::Fifo(_) | Layout::Bloom(_) | Layout::Ring(_) => Vec::new(),
         }
     }
 
-    /// The values of a queue or stack, the oldest first; none for other types.
+    /// The values of a queue or stack, the oldest first; none for other types. Of a Bloom filter
+    /// the first `max_entries` that set a bit nobody had set before: see [`Map::is_told`].
     pub fn host_values(&self) -> Vec<Vec<u8>> {
         match &self.layout {
             Layout::Fifo(fifo) => fifo.values(self.memory()),
+            Layout::Bloom(bloom) => bloom.values(self.memory()),
             _ => Vec::new(),
+        }
+    }
+
+    /// Whether [`Map::host_keys`] and [`Map::host_values`] tell all of it, so that they make
+    /// another map like it. They do not for a Bloom filter that took in more than `max_entries`
+    /// values.
+    pub fn is_told(&self) -> bool {
+        match &self.layout {
+            Layout::Bloom(_) => Bloom::is_told(self.memory()),
+            _ => true,
         }
     }
 
@@ -164,7 +182,7 @@ impl Map {
             Layout::Array(array) => array.max_entries as usize,
             Layout::Table(_) | Layout::Lpm(_) => Table::len(self.memory()) as usize,
             Layout::Slots(_) => self.host_keys().len(),
-            Layout::Fifo(_) => self.host_values().len(),
+            Layout::Fifo(_) | Layout::Bloom(_) => self.host_values().len(),
             Layout::Ring(_) => 0,
         }
     }

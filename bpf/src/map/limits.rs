@@ -65,6 +65,10 @@ fn flags(kind: MapType) -> (u32, &'static str) {
             NUMA_NODE | USER | PROG,
             "NUMA_NODE, RDONLY or WRONLY, RDONLY_PROG or WRONLY_PROG",
         ),
+        T::BloomFilter => (
+            NUMA_NODE | USER | ZERO_SEED | PROG,
+            "NUMA_NODE, RDONLY or WRONLY, ZERO_SEED, RDONLY_PROG or WRONLY_PROG",
+        ),
         T::PerfEventArray => (
             NUMA_NODE | USER | PRESERVE_ELEMS,
             "NUMA_NODE, RDONLY or WRONLY, PRESERVE_ELEMS",
@@ -90,7 +94,7 @@ pub(super) fn check(def: &MapDef) -> Result<(), MapError> {
     let percpu_room = !def.kind.is_percpu() || value <= 32768;
 
     let (key_fits, keys) = match def.kind {
-        T::Queue | T::Stack | T::Ringbuf => (key == 0, "0"),
+        T::Queue | T::Stack | T::Ringbuf | T::BloomFilter => (key == 0, "0"),
         T::LpmTrie => ((5..=260).contains(&key), "5 to 260"),
         T::Hash | T::PercpuHash | T::LruHash | T::LruPercpuHash | T::HashOfMaps => (
             key > 0 && sum < ALLOCATION - HASH_ELEMENT,
@@ -112,7 +116,9 @@ pub(super) fn check(def: &MapDef) -> Result<(), MapError> {
             value > 0 && u64::from(value) <= ALLOCATION - PREFIX_NODE,
             "1 to 4194008",
         ),
-        T::Queue | T::Stack => (value > 0 && u64::from(value) <= ALLOCATION, "1 to 4194304"),
+        T::Queue | T::Stack | T::BloomFilter => {
+            (value > 0 && u64::from(value) <= ALLOCATION, "1 to 4194304")
+        }
         T::PercpuArray | T::PercpuHash | T::LruPercpuHash => {
             (value > 0 && percpu_room, "1 to 32768")
         }
@@ -134,6 +140,15 @@ pub(super) fn check(def: &MapDef) -> Result<(), MapError> {
         );
     }
 
+    let hashes = if def.kind == T::BloomFilter { 15 } else { 0 };
+    if def.extra > hashes {
+        return Err(MapError::Size {
+            name: def.name.clone(),
+            what: "map_extra",
+            value: def.extra,
+            allowed: "0 to 15 hashes for a bloom_filter, 0 for others",
+        });
+    }
     let (known, names) = flags(def.kind);
     let both = |mask| def.flags & mask == mask;
     if def.flags & !known != 0

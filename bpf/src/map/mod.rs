@@ -34,6 +34,7 @@
 //! atomics; a value that two queues write at once is a race in the program, not here.
 
 mod array;
+mod bloom;
 mod bounds;
 mod chunk;
 mod def;

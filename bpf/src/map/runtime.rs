@@ -1,6 +1,7 @@
 //! A map at run time.
 
 use super::array::ArrayLayout;
+use super::bloom::Bloom;
 use super::fifo::Fifo;
 use super::lpm::Lpm;
 use super::ring::Ring;
@@ -118,6 +119,7 @@ pub(super) enum Layout {
     Lpm(Lpm),
     Slots(Slots),
     Fifo(Fifo),
+    Bloom(Bloom),
     Ring(Ring),
 }
 
@@ -234,6 +236,10 @@ impl Map {
                 let (fifo, bytes) = Fifo::new(def.value_size, def.max_entries, stack);
                 (Layout::Fifo(fifo), bytes)
             }
+            MapType::BloomFilter => {
+                let (bloom, bytes) = Bloom::new(def.value_size, def.max_entries, def.extra as u32);
+                (Layout::Bloom(bloom), bytes)
+            }
             MapType::Ringbuf => {
                 let (ring, bytes) = Ring::new(def.max_entries, cpus);
                 (Layout::Ring(ring), bytes)
@@ -317,7 +323,7 @@ impl Map {
                 lpm.lookup(&self.memory, key)
             }
             Layout::Slots(slots) => slots.get(&self.memory, index_of(key)?),
-            Layout::Fifo(_) | Layout::Ring(_) => None,
+            Layout::Fifo(_) | Layout::Bloom(_) | Layout::Ring(_) => None,
         }
     }
 
@@ -372,6 +378,7 @@ impl Map {
             Layout::Lpm(lpm) => lpm.update(&self.memory, key, value, UpdateFlags::new(flags)?, cpu),
             Layout::Slots(slots) => slots.update(&self.memory, key, value, flags),
             Layout::Fifo(fifo) => fifo.push(&self.memory, value, flags),
+            Layout::Bloom(bloom) => bloom.push(&self.memory, value, flags),
             Layout::Ring(_) => Err(Errno::Enotsupp),
         }
     }
@@ -395,6 +402,7 @@ impl Map {
     ) -> Result<(), Errno> {
         match &self.layout {
             Layout::Array(_) | Layout::Fifo(_) => Err(Errno::Einval),
+            Layout::Bloom(_) => Err(Errno::Eopnotsupp),
             Layout::Table(table) => table.delete(&self.memory, key, cpu, watch),
             Layout::Lpm(lpm) => lpm.delete(&self.memory, key),
             Layout::Slots(slots) => slots.delete(&self.memory, key),
@@ -402,8 +410,8 @@ impl Map {
         }
     }
 
-    /// Adds a value to a queue or stack. `flags` is 0, or `BPF_EXIST` to drop the oldest value
-    /// of a full one.
+    /// Adds a value to a queue, stack or Bloom filter. `flags` is 0, or `BPF_EXIST` to drop the
+    /// oldest value of a full queue or stack.
     ///
     /// # Errors
     /// As Linux: E2BIG if full, EINVAL for other flags (and other types of map).
@@ -411,6 +419,7 @@ impl Map {
         self.touch_whole(cpu, true);
         match &self.layout {
             Layout::Fifo(fifo) => fifo.push(&self.memory, value, flags),
+            Layout::Bloom(bloom) => bloom.push(&self.memory, value, flags),
             _ => Err(Errno::Einval),
         }
     }
@@ -428,14 +437,16 @@ impl Map {
         }
     }
 
-    /// Copies the value that [`Map::pop`] would take.
+    /// Copies the value that [`Map::pop`] would take; asks a Bloom filter about the value that
+    /// `into` holds.
     ///
     /// # Errors
-    /// As [`Map::pop`].
+    /// As [`Map::pop`]; ENOENT for a value that is not in the filter.
     pub fn peek(&self, into: &mut [u8], cpu: u32) -> Result<(), Errno> {
         self.touch_whole(cpu, false);
         match &self.layout {
             Layout::Fifo(fifo) => fifo.take(&self.memory, into, false),
+            Layout::Bloom(bloom) => bloom.peek(&self.memory, into),
             _ => Err(Errno::Einval),
         }
     }

@@ -126,7 +126,8 @@ impl KernelMap {
             .u32(8, def.value_size)
             .u32(12, def.max_entries)
             .u32(16, def.flags)
-            .u32(20, inner.map_or(0, |m| m.raw() as u32));
+            .u32(20, inner.map_or(0, |m| m.raw() as u32))
+            .u64(64, def.extra);
         let value_bytes = if def.kind.is_percpu() {
             def.value_size.next_multiple_of(8) * possible_cpus()
         } else {
@@ -163,6 +164,13 @@ impl KernelMap {
         )?;
         value.truncate(self.value_bytes);
         Ok(value)
+    }
+
+    /// Asks a Bloom filter about a value.
+    pub fn ask(&self, value: &[u8]) -> Result<(), i64> {
+        let mut value = value.to_vec();
+        let mut attr = self.attr(&[], value.as_mut_ptr() as u64, 0);
+        bpf(MAP_LOOKUP, &mut attr).map(|_| ())
     }
 
     pub fn take(&self, key: &[u8]) -> Result<Vec<u8>, i64> {

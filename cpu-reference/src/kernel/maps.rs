@@ -11,6 +11,8 @@ use super::channel::Channel;
 use super::given::Given;
 use super::sys::{self, Attr, Command};
 
+/// `BPF_F_ZERO_SEED`.
+const F_ZERO_SEED: u32 = 1 << 6;
 /// `BPF_F_RDONLY_PROG`.
 const F_RDONLY_PROG: u32 = 1 << 7;
 
@@ -96,12 +98,17 @@ fn creation(def: &MapDef, inner: Option<&OwnedFd>) -> Attr {
     if def.data == Some(DataSection::Rodata) {
         flags |= F_RDONLY_PROG;
     }
+    if def.kind == MapType::BloomFilter {
+        // Else the kernel draws a seed, and each run has other false positives.
+        flags |= F_ZERO_SEED;
+    }
     let mut attr = Attr::new()
         .u32(0, def.kind.number())
         .u32(4, def.key_size)
         .u32(8, def.value_size)
         .u32(12, def.max_entries)
-        .u32(16, flags);
+        .u32(16, flags)
+        .u64(64, def.extra);
     if let Some(inner) = inner {
         attr = attr.fd(20, inner);
     }
@@ -242,7 +249,12 @@ impl KernelMaps {
         let kernel = &self.maps[id];
         match map.kind() {
             MapType::Ringbuf | MapType::PerfEventArray | MapType::ProgArray => {}
-            MapType::Queue | MapType::Stack => {
+            MapType::Queue | MapType::Stack | MapType::BloomFilter => {
+                if !map.is_told() {
+                    return Err(io::Error::other(
+                        "it took in more than max_entries values, and bits cannot be written",
+                    ));
+                }
                 for value in map.host_values() {
                     kernel.update(&[], &value)?;
                 }
@@ -303,6 +315,8 @@ impl KernelMaps {
                 MapType::Queue | MapType::Stack => {
                     while kernel.lookup(Command::MapTake, &[]).is_ok() {}
                 }
+                // Values stay in it for good.
+                MapType::BloomFilter => {}
                 _ => {
                     let present: BTreeSet<Vec<u8>> = map.host_keys().into_iter().collect();
                     for key in kernel.keys(map.def().key_size as usize) {
@@ -331,7 +345,9 @@ impl KernelMaps {
                 | MapType::HashOfMaps
                 | MapType::Devmap
                 | MapType::DevmapHash
-                | MapType::Cpumap => {}
+                | MapType::Cpumap
+                // It can only be asked about values.
+                | MapType::BloomFilter => {}
                 MapType::Queue | MapType::Stack => kernel.read_values(map)?,
                 _ if map.def().data == Some(DataSection::Rodata) => {}
                 _ => kernel.read_elements(map),

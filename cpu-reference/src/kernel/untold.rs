@@ -109,6 +109,12 @@ pub(super) fn all(setup: &Setup) -> Vec<Untold> {
             "the kernel hashes flows with a key of its own: values that follow from one differ",
         );
     }
+    if setup.maps.iter().any(|m| m.kind() == MapType::BloomFilter) {
+        say(
+            "bloom",
+            "a Bloom filter in the kernel cannot be read: what it answers is compared, not what it holds",
+        );
+    }
     let evicts = |kind| matches!(kind, MapType::LruHash | MapType::LruPercpuHash);
     if setup.maps.iter().any(|map| evicts(map.kind())) {
         say(

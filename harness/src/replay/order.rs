@@ -98,7 +98,7 @@ fn watchable(kind: MapType, uses: &Uses, stale: Option<&Uses>) -> Option<Watch> 
     let reused = stale.is_some_and(|s| s.load.or(s.store).or(s.add).is_some());
     let possible = match kind {
         MapType::Hash | MapType::PercpuHash | MapType::LruHash | MapType::LruPercpuHash => !reused,
-        MapType::LpmTrie | MapType::Queue | MapType::Stack => true,
+        MapType::LpmTrie | MapType::Queue | MapType::Stack | MapType::BloomFilter => true,
         _ => false,
     };
     (possible && uses.by_cpu.is_none()).then_some(Watch {

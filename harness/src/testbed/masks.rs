@@ -207,7 +207,13 @@ impl Running {
             let def = self.maps.get(map);
             def.is_some_and(|def| masks.alike(map, def, nic, kernel))
         };
-        let skip = |map| unsure && lru(map);
+        // Of the kernel's Bloom filters one cannot see the contents.
+        let blind = |map: MapId| {
+            self.maps
+                .get(map)
+                .is_some_and(|m| m.kind == MapType::BloomFilter)
+        };
+        let skip = |map| (unsure && lru(map)) || blind(map);
         (!self.evicted).then(|| mapdiff::compare_but(&self.maps, nic, reference, skip, alike))
     }
 }

@@ -134,6 +134,7 @@ impl Seen {
                 | MapType::ArrayOfMaps
                 | MapType::HashOfMaps
                 | MapType::Xskmap
+                | MapType::BloomFilter
                 | MapType::Ringbuf => {}
                 MapType::Queue | MapType::Stack => {
                     for value in map.host_values() {

@@ -50,6 +50,10 @@ impl Given {
                 Arg::MapValue if map.is_some_and(|m| platform::holds_sockets(platform, m)) => {
                     Arg::Socket
                 }
+                // A Bloom filter is asked about the value, others fill it.
+                Arg::UninitMapValue if map.is_some_and(|m| platform::is_asked(platform, m)) => {
+                    Arg::MapValue
+                }
                 arg => arg,
             };
             let size = state.top.regs.get(reg + 1).filter(|r| r.is_scalar());

@@ -49,7 +49,7 @@ fn dump_map(
     program: &mut dyn FnMut(u32) -> Option<String>,
 ) -> Vec<EntryJson> {
     let kind = map.kind();
-    if matches!(kind, MapType::Queue | MapType::Stack) {
+    if matches!(kind, MapType::Queue | MapType::Stack | MapType::BloomFilter) {
         return map
             .host_values()
             .iter()

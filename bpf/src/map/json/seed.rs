@@ -172,9 +172,9 @@ fn apply_entry(
     }
     let mut number = |name: &str| program(name).ok_or_else(|| place.no_target("program", name));
     let result = match map.kind() {
-        MapType::Queue | MapType::Stack => {
+        MapType::Queue | MapType::Stack | MapType::BloomFilter => {
             if entry.key.is_some() {
-                return Err(place.expected("no `key`: queues and stacks have none"));
+                return Err(place.expected("no `key`: queues, stacks and Bloom filters have none"));
             }
             map.host_update(&[], &place.value()?, 0)
         }

@@ -141,6 +141,7 @@ fn define(
             "type" => kind = Some(number()?),
             "max_entries" => def.max_entries = number()?,
             "map_flags" => def.flags = number()?,
+            "map_extra" => def.extra = u64::from(number()?),
             "key_size" => key.number = Some(number()?),
             "value_size" => value.number = Some(number()?),
             "key" => {
@@ -162,7 +163,7 @@ fn define(
                 def.inner = inner(btf, layouts, name, member.ty)?;
                 value.ty = Some(value.ty.unwrap_or(4));
             }
-            // NUMA node, map_extra, and whatever newer libraries know: no matter here.
+            // NUMA node, and whatever newer libraries know: no matter here.
             _ => {}
         }
     }

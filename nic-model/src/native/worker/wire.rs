@@ -32,6 +32,7 @@ pub(super) struct MapShape {
     value_size: u32,
     max_entries: u32,
     flags: u32,
+    extra: u64,
 }
 
 impl MapShape {
@@ -43,6 +44,7 @@ impl MapShape {
             value_size: def.value_size,
             max_entries: def.max_entries,
             flags: def.flags,
+            extra: def.extra,
         }
     }
 
@@ -52,6 +54,7 @@ impl MapShape {
             value_size: self.value_size,
             max_entries: self.max_entries,
             flags: self.flags,
+            extra: self.extra,
             ..MapDef::new(&self.name, MapType::from_number(self.kind)?)
         })
     }
