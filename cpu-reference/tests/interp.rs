@@ -243,7 +243,7 @@ fn runs_end() {
         (0, TrapCause::Fuel { .. })
     ));
     let deep = "call f\n exit\n f:\n call f\n exit";
-    assert_eq!(trap(deep), (2, TrapCause::CallDepth { limit: 8 }));
+    assert_eq!(trap(deep), (2, TrapCause::CallDepth { limit: 272 }));
 }
 
 #[test]

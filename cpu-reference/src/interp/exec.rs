@@ -27,8 +27,8 @@ pub(super) struct End {
 }
 
 /// What a call saves.
-#[derive(Clone, Copy, Default)]
-struct Saved {
+#[derive(Debug)]
+pub(super) struct Saved {
     /// r6 to r9.
     registers: [u64; 4],
     /// Cell after the call.
@@ -47,9 +47,9 @@ pub(super) fn run<W: Watch>(packet: &mut Packet<'_>, watch: &mut W) -> End {
     let mut r = [0u64; 16];
     [r[1], r[2]] = machine::arguments(&shared.hook, packet.data, packet.end);
     r[10] = space::frame_pointer(0);
+    packet.saved.clear();
     packet.clear_frame(0);
 
-    let mut saved = [Saved::default(); FRAMES];
     let mut may_goto = MAY_GOTO_LOOPS;
     let mut tail_calls = 0;
     let cells = code.cells.as_slice();
@@ -162,10 +162,9 @@ pub(super) fn run<W: Watch>(packet: &mut Packet<'_>, watch: &mut W) -> End {
         /// Leaves the function with r0.
         macro_rules! leave {
             () => {{
-                if packet.depth == 0 {
+                let Some(caller) = packet.saved.pop() else {
                     break (Ok(r[0]), pc);
-                }
-                let caller = saved[packet.depth];
+                };
                 packet.depth -= 1;
                 r[6..10].copy_from_slice(&caller.registers);
                 r[10] = space::frame_pointer(packet.depth);
@@ -365,11 +364,11 @@ pub(super) fn run<W: Watch>(packet: &mut Packet<'_>, watch: &mut W) -> End {
                     trap!(TrapCause::Fuel { limit: FUEL });
                 }
                 packet.depth += 1;
-                saved[packet.depth] = Saved {
+                packet.saved.push(Saved {
                     registers: [r[6], r[7], r[8], r[9]],
                     next: pc + 1,
                     may_goto,
-                };
+                });
                 may_goto = MAY_GOTO_LOOPS;
                 r[10] = space::frame_pointer(packet.depth);
                 packet.clear_frame(packet.depth);

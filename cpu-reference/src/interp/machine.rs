@@ -12,15 +12,16 @@ use bpf::skb::Skb;
 
 use super::Shared;
 use super::code::{Cell, Op};
-use super::space::{self, CTX, FRAME_BYTES, FRAME_STRIDE, FRAMES, PACKET, SOCK, STACK};
-
-/// The stack's memory.
-pub(super) type Stack = [u8; FRAMES * FRAME_STRIDE];
+use super::exec::Saved;
+use super::space::{self, CTX, FRAME_BYTES, FRAME_STRIDE, PACKET, SOCK, STACK};
 
 /// What one packet's run reads and writes.
 pub(super) struct Packet<'a> {
     pub(super) shared: &'a Shared,
-    pub(super) stack: &'a mut Stack,
+    /// Memory of [`space::FRAMES`] frames.
+    pub(super) stack: &'a mut [u8],
+    /// What the functions on the stack saved, innermost last; empty at entry.
+    pub(super) saved: &'a mut Vec<Saved>,
     /// Functions on the stack, less one.
     pub(super) depth: usize,
     pub(super) area: FrameArea<'a>,

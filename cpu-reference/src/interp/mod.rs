@@ -26,7 +26,8 @@ use bpf::{Finding, Hook, Stage};
 
 use crate::{Reference, Runner, Setup, Unsupported};
 use code::Code;
-use machine::{Packet, Stack};
+use exec::Saved;
+use machine::Packet;
 use space::{FRAME_STRIDE, FRAMES, MapRegions};
 
 /// Most instructions that one packet's run may execute: far more than any program that Linux
@@ -94,7 +95,8 @@ impl Reference for Interp {
     fn runner(&self) -> Box<dyn Runner> {
         Box::new(InterpRunner {
             shared: Arc::clone(&self.shared),
-            stack: Box::new([0; FRAMES * FRAME_STRIDE]),
+            stack: vec![0; FRAMES * FRAME_STRIDE],
+            saved: Vec::with_capacity(FRAMES),
         })
     }
 
@@ -107,7 +109,8 @@ impl Reference for Interp {
 #[derive(Debug)]
 struct InterpRunner {
     shared: Arc<Shared>,
-    stack: Box<Stack>,
+    stack: Vec<u8>,
+    saved: Vec<Saved>,
 }
 
 impl Runner for InterpRunner {
@@ -130,6 +133,7 @@ impl InterpRunner {
             let mut packet = Packet {
                 shared: &self.shared,
                 stack: &mut self.stack,
+                saved: &mut self.saved,
                 depth: 0,
                 // An end outside the area cannot be reached, so that it is checked once.
                 end: frame.end.min(area.len() as u32),

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use bpf::helper::MAX_TAIL_CALLS;
 use bpf::map::{DataSection, Map, MapId, MapSet, MapType, ValueAt};
 
 /// The context.
@@ -38,8 +39,9 @@ pub(super) const BASE: u32 = 0x1000;
 pub(super) const FRAME_BYTES: usize = 512;
 /// Distance of the frames' ends in the stack's region.
 pub(super) const FRAME_STRIDE: usize = 1024;
-/// Most nested functions, the entry included.
-pub(super) const FRAMES: usize = 8;
+/// Most frames on the stack at once: 8 of each program, and a tail call in a function takes the
+/// place of that function alone, its callers stay.
+pub(super) const FRAMES: usize = 8 * (MAX_TAIL_CALLS as usize + 1);
 
 /// `BPF_F_RDONLY_PROG`: programs may only read.
 const F_RDONLY_PROG: u32 = 1 << 7;

@@ -20,33 +20,68 @@ const TAIL_CALL: u32 = 12;
 /// Iterations that `may_goto` grants (Linux 6.18: `BPF_MAX_LOOPS`).
 const MAY_GOTO_BUDGET: u32 = 8 * 1024 * 1024;
 
+/// The functions that are running.
+#[derive(Default)]
+pub(super) struct Calls<'p> {
+    /// What the callers left behind, innermost last.
+    callers: Vec<Caller<'p>>,
+    /// The frames of all that are running, each 0 when its function is entered.
+    pub(super) stack: Vec<u8>,
+}
+
 /// What a function leaves behind while it calls another.
-#[derive(Clone, Copy)]
-struct Caller<'a> {
-    program: &'a Loaded,
+struct Caller<'p> {
+    program: &'p Loaded,
     pc: usize,
     saved: [u64; 4],
+}
+
+impl<'p> Calls<'p> {
+    /// Begins a run: the entry function alone is running.
+    fn start(&mut self) {
+        self.callers.clear();
+        self.stack.clear();
+        self.stack.resize(FRAME_BYTES, 0);
+    }
+
+    /// Enters a function; false if no more can be running.
+    fn enter(&mut self, caller: Caller<'p>) -> bool {
+        let running = self.callers.len() + 1;
+        if running >= MAX_FRAMES {
+            return false;
+        }
+        self.callers.push(caller);
+        self.stack.resize((running + 1) * FRAME_BYTES, 0);
+        true
+    }
+
+    /// Leaves a function; `None` from the entry function.
+    fn leave(&mut self) -> Option<Caller<'p>> {
+        let caller = self.callers.pop()?;
+        self.stack.truncate(self.stack.len() - FRAME_BYTES);
+        Some(caller)
+    }
+
+    /// r10 of the function that runs.
+    fn frame_pointer(&self) -> u64 {
+        address::at(STACK, self.stack.len() as u32)
+    }
 }
 
 /// A trap and the slot where it happened.
 type At = (usize, TrapCause);
 
-impl<'a> Run<'a> {
+impl Run<'_, '_> {
     /// Runs from the entry to the end, and gives r0.
     pub(super) fn execute<W: Watch>(&mut self, watch: &mut W) -> Result<u64, At> {
-        let mut callers = [Caller {
-            program: self.program,
-            pc: 0,
-            saved: [0; 4],
-        }; MAX_FRAMES];
-        let mut depth = 0;
+        self.calls.start();
         let mut pc = 0;
         let mut tail_calls = 0;
         let mut may_goto = MAY_GOTO_BUDGET;
         let (r1, r2) = self.arguments();
         self.registers[1] = r1;
         self.registers[2] = r2;
-        self.registers[10] = frame_pointer(0);
+        self.registers[10] = self.calls.frame_pointer();
         self.cost.cycles += u64::from(self.program.start);
         loop {
             let program: &Loaded = self.program;
@@ -197,7 +232,7 @@ impl<'a> Run<'a> {
                     self.registers[0] = loaded.unwrap_or(0);
                     if loaded.is_none() {
                         // The function that loads returns 0.
-                        match self.leave(&callers, &mut depth) {
+                        match self.leave() {
                             Some(caller) => next = caller,
                             None => return Ok(0),
                         }
@@ -239,25 +274,23 @@ impl<'a> Run<'a> {
                     self.registers[0] = r0;
                 }
                 Insn::Call(CallTarget::Local { offset }) => {
-                    if depth + 1 >= MAX_FRAMES {
-                        return Err(trap(TrapCause::CallDepth {
-                            limit: MAX_FRAMES as u32,
-                        }));
-                    }
                     let [.., r6, r7, r8, r9, _] = self.registers;
-                    callers[depth] = Caller {
+                    let caller = Caller {
                         program: self.program,
                         pc: next,
                         saved: [r6, r7, r8, r9],
                     };
-                    depth += 1;
-                    self.registers[10] = frame_pointer(depth);
+                    if !self.calls.enter(caller) {
+                        let limit = MAX_FRAMES as u32;
+                        return Err(trap(TrapCause::CallDepth { limit }));
+                    }
+                    self.registers[10] = self.calls.frame_pointer();
                     next = jump(pc, offset);
                 }
                 Insn::Call(CallTarget::Kfunc { .. } | CallTarget::Reg(_)) => {
                     return Err(trap(TrapCause::BadInstruction));
                 }
-                Insn::Exit => match self.leave(&callers, &mut depth) {
+                Insn::Exit => match self.leave() {
                     Some(caller) => next = caller,
                     None => return Ok(self.registers[0]),
                 },
@@ -267,12 +300,11 @@ impl<'a> Run<'a> {
     }
 
     /// Leaves a function: where its caller goes on, `None` from the entry function.
-    fn leave(&mut self, callers: &[Caller<'a>; MAX_FRAMES], depth: &mut usize) -> Option<usize> {
-        *depth = depth.checked_sub(1)?;
-        let caller = callers[*depth];
+    fn leave(&mut self) -> Option<usize> {
+        let caller = self.calls.leave()?;
         self.program = caller.program;
         self.registers[6..10].copy_from_slice(&caller.saved);
-        self.registers[10] = frame_pointer(*depth);
+        self.registers[10] = self.calls.frame_pointer();
         Some(caller.pc)
     }
 
@@ -389,10 +421,6 @@ impl<'a> Run<'a> {
         self.program = program;
         Ok(Some(()))
     }
-}
-
-fn frame_pointer(depth: usize) -> u64 {
-    address::at(STACK, ((depth + 1) * FRAME_BYTES) as u32)
 }
 
 /// `check_jumps` has proved that the target is an instruction.

@@ -10,21 +10,22 @@ use bpf::run::{
 };
 use bpf::skb::Skb;
 
+use super::Loaded;
 use super::address::{self, CTX, PACKET, SOCK, STACK};
+use super::execute::Calls;
 use super::trace::Watch;
-use super::{Loaded, MAX_FRAMES};
 use crate::ProgramTable;
 
 /// Bytes of a function's stack frame.
 pub(super) const FRAME_BYTES: usize = 512;
 
 /// One packet's run.
-pub(super) struct Run<'a> {
-    pub(super) program: &'a Loaded,
+pub(super) struct Run<'a, 'p> {
+    pub(super) program: &'p Loaded,
     /// Targets of tail calls, while the NIC lives.
-    pub(super) programs: Option<&'a ProgramTable>,
+    pub(super) programs: Option<&'p ProgramTable>,
     pub(super) registers: [u64; 11],
-    pub(super) stack: [u8; FRAME_BYTES * MAX_FRAMES],
+    pub(super) calls: &'a mut Calls<'p>,
     pub(super) memory: FrameArea<'a>,
     pub(super) frame: &'a mut Frame,
     /// What a tc packet has beside its bytes.
@@ -37,9 +38,10 @@ pub(super) struct Run<'a> {
 }
 
 /// Runs the program on one frame of a batch.
-pub(super) fn run_frame<W: Watch>(
-    program: &Loaded,
-    programs: Option<&ProgramTable>,
+pub(super) fn run_frame<'p, W: Watch>(
+    program: &'p Loaded,
+    programs: Option<&'p ProgramTable>,
+    calls: &mut Calls<'p>,
     batch: &mut Batch,
     index: usize,
     watch: &mut W,
@@ -50,7 +52,7 @@ pub(super) fn run_frame<W: Watch>(
         program,
         programs,
         registers: [0; 11],
-        stack: [0; FRAME_BYTES * MAX_FRAMES],
+        calls,
         memory: FrameArea::Lent(memory),
         frame,
         skb: batch.skbs.get_mut(index),
@@ -97,7 +99,7 @@ pub(super) fn run_frame<W: Watch>(
     }
 }
 
-impl Run<'_> {
+impl Run<'_, '_> {
     /// r1 and r2 at entry.
     pub(super) fn arguments(&self) -> (u64, u64) {
         match self.program.hook {
@@ -166,7 +168,8 @@ impl Run<'_> {
             }
             STACK => {
                 let at = offset as usize;
-                self.stack
+                self.calls
+                    .stack
                     .get(at..at.saturating_add(size))
                     .map(little_endian)
             }
@@ -208,6 +211,7 @@ impl Run<'_> {
             STACK => {
                 let at = offset as usize;
                 let slot = self
+                    .calls
                     .stack
                     .get_mut(at..at.saturating_add(size))
                     .ok_or(outside)?;
@@ -241,7 +245,7 @@ fn little_endian(bytes: &[u8]) -> u64 {
         .fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
-impl Machine for Run<'_> {
+impl Machine for Run<'_, '_> {
     fn read(&self, address: u64, into: &mut [u8]) -> Result<(), TrapCause> {
         if into.is_empty() {
             // A helper may be given null for memory of no bytes.
@@ -258,6 +262,7 @@ impl Machine for Run<'_> {
                 .in_packet(offset, size)
                 .map(|at| &self.memory[at..at + size]),
             STACK => self
+                .calls
                 .stack
                 .get(offset as usize..(offset as usize).saturating_add(size)),
             _ => None,
@@ -288,6 +293,7 @@ impl Machine for Run<'_> {
                 .in_packet(offset, size)
                 .map(|at| &mut self.memory[at..at + size]),
             STACK => self
+                .calls
                 .stack
                 .get_mut(offset as usize..(offset as usize).saturating_add(size)),
             _ => None,

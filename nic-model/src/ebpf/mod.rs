@@ -21,6 +21,8 @@ use caps::CostClass;
 use isa::ebpf::{CallTarget, Insn, Wide};
 use isa::{Image, Isa, Symbol};
 
+use execute::Calls;
+
 use crate::{Engine, Linked, LoadError, ProgramId, ProgramTable, QueueState, Resolver};
 
 /// The engine.
@@ -30,8 +32,9 @@ pub struct Ebpf;
 /// Instructions after which a run is stopped: more than any verified program executes.
 pub const FUEL: u64 = 1 << 26;
 
-/// Nested calls, the entry included.
-pub const MAX_FRAMES: usize = 8;
+/// Most functions that are running at once, the entry included: 8 of each program, and a tail
+/// call in a function takes the place of that function alone, its callers stay.
+pub const MAX_FRAMES: usize = 8 * (bpf::helper::MAX_TAIL_CALLS as usize + 1);
 
 /// An image made ready.
 pub(crate) struct Loaded {
@@ -121,8 +124,10 @@ impl Loaded {
     fn run_all<W: trace::Watch>(&self, batch: &mut Batch, watch: &mut W) {
         let programs = self.programs.upgrade();
         batch.arrive(&self.hook, &self.environment);
+        let mut calls = Calls::default();
         for index in 0..batch.frames.len() {
-            machine::run_frame(self, programs.as_deref(), batch, index, watch);
+            let programs = programs.as_deref();
+            machine::run_frame(self, programs, &mut calls, batch, index, watch);
         }
     }
 }

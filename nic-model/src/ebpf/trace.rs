@@ -12,7 +12,7 @@ pub(super) trait Watch {
     const LOOKS: bool;
 
     /// Called before the instruction in this slot.
-    fn before(&mut self, run: &Run<'_>, pc: usize);
+    fn before(&mut self, run: &Run<'_, '_>, pc: usize);
 }
 
 /// Does not look.
@@ -21,7 +21,7 @@ pub(super) struct Blind;
 impl Watch for Blind {
     const LOOKS: bool = false;
 
-    fn before(&mut self, _run: &Run<'_>, _pc: usize) {}
+    fn before(&mut self, _run: &Run<'_, '_>, _pc: usize) {}
 }
 
 /// Shows everything to an observer.
@@ -32,17 +32,17 @@ pub(super) struct Looking<'a> {
 impl Watch for Looking<'_> {
     const LOOKS: bool = true;
 
-    fn before(&mut self, run: &Run<'_>, pc: usize) {
+    fn before(&mut self, run: &Run<'_, '_>, pc: usize) {
         self.observer.before(&Now { run, pc });
     }
 }
 
-struct Now<'r, 'a> {
-    run: &'r Run<'a>,
+struct Now<'r, 'a, 'p> {
+    run: &'r Run<'a, 'p>,
     pc: usize,
 }
 
-impl Moment for Now<'_, '_> {
+impl Moment for Now<'_, '_, '_> {
     fn program(&self) -> u32 {
         self.run.program.id.0
     }
