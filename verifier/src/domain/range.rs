@@ -67,10 +67,12 @@ impl Range {
 
     /// All values of the tnum.
     pub fn of_bits(bits: Tnum) -> Range {
-        Range::settle(Range {
+        let mut range = Range {
             bits,
             ..Range::UNKNOWN
-        })
+        };
+        range.bounds_from_bits();
+        range
     }
 
     /// All of `min..=max`, unsigned.
@@ -224,6 +226,12 @@ impl Range {
             } else {
                 Err(Empty)
             };
+        }
+        // Where no interval excludes what the bits allow, each view is as small as the bits make
+        // it, and nothing is left to carry over. Most results are such.
+        let of_bits = Range::of_bits(self.bits);
+        if self.includes(&of_bits) {
+            return Ok(of_bits);
         }
         // Each round can only shrink the views; three reach the fixpoint in practice, and
         // stopping early loses precision, not soundness.
