@@ -53,7 +53,8 @@
 //! [`pipeline::assess`] alone answers whether a NIC takes a program, without running it.
 //!
 //! What belongs here: joining the stages, replay ([`replay`]), comparing ([`compare`],
-//! [`mapdiff`], [`verdicts`]), deciding ([`decide`]), telling ([`report`], [`outcomes`]). The command line
+//! [`mapdiff`], [`verdicts`]), deciding ([`decide`]), telling ([`report`], [`outcomes`]), test files
+//! of packet programs ([`testfile`]). The command line
 //! ([`cli`]) only parses and prints. What does not: what any one stage knows.
 
 pub mod cli;
@@ -81,6 +82,7 @@ pub mod seeds;
 pub mod shrink;
 pub mod side;
 pub mod testbed;
+pub mod testfile;
 pub mod trace;
 pub mod trial;
 pub mod verdicts;

@@ -55,7 +55,7 @@ pub enum Format {
     Markdown,
     /// `check` alone: findings as SARIF 2.1.0.
     Sarif,
-    /// `check` alone: a test case for each program and NIC.
+    /// `check` and `test`: a test case for each program (or test) and NIC.
     Junit,
     /// `check` alone: findings as GitHub's annotations.
     Github,
@@ -103,6 +103,10 @@ pub enum Command {
     ///
     /// Example: nicbed run my_xdp.o --nic x86-dpu --pcap traffic.pcapng
     Run(Box<RunArgs>),
+    /// Run unit tests of packet programs: test files (*.nicbed.toml), and those below folders.
+    ///
+    /// Example: nicbed test tests/
+    Test(TestArgs),
     /// Run conformance cases (.data) on a backend's engine, on interp or on rbpf.
     ///
     /// Example: nicbed conformance --backend x86_64
@@ -413,6 +417,23 @@ pub enum Emit {
     Bin,
     /// For programs.
     Json,
+}
+
+/// `nicbed test`
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// Test files, and folders below which all `*.nicbed.toml` are taken.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+
+    /// Run only tests whose `file: test [nic]` has this in it. May be repeated: one must match.
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Vec<String>,
+
+    /// Threads of this machine; 0 takes all cores. The output does not depend on it.
+    #[arg(long, default_value_t = 0, value_name = "N",
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=1024))]
+    pub threads: usize,
 }
 
 /// `nicbed run`

@@ -15,6 +15,7 @@ mod output;
 mod pcap;
 mod repro;
 mod run;
+mod test;
 mod verify;
 
 use std::io::IsTerminal as _;
@@ -98,6 +99,7 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<Status, Error> {
         Some(Command::Check(args)) => check::run(&args, output),
         Some(Command::Jit(args)) => jit::run(&args, output),
         Some(Command::Run(args)) => run::run(&args, output),
+        Some(Command::Test(args)) => test::run(&args, output),
         Some(Command::Conformance(args)) => conformance::run(&args, output),
         Some(Command::Plugin(args)) => conformance::plugin(&args, output),
         Some(Command::Fuzz(args)) => fuzz::run(&args, output),

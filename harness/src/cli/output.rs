@@ -84,7 +84,7 @@ impl Output {
             .help("this command has --format text and json")),
             Format::Csv | Format::Markdown | Format::Sarif | Format::Junit | Format::Github => {
                 Err(Error::usage(
-                    "--format csv, markdown, sarif, junit and github are for `nicbed check`",
+                    "--format csv, markdown, sarif and github are for `nicbed check`, junit also for `nicbed test`",
                 )
                 .help("this command has --format text and json"))
             }

@@ -232,7 +232,7 @@ fn settings(args: &RunArgs) -> Result<Settings, Error> {
 }
 
 /// Globals of a seeds file come before those of `--global`, which win.
-fn with_globals(args: &LoadArgs, seeds: &Seeds, set: &bpf::ProgramSet) -> LoadArgs {
+pub(super) fn with_globals(args: &LoadArgs, seeds: &Seeds, set: &bpf::ProgramSet) -> LoadArgs {
     let mut args = args.clone();
     let known = set.programs.first().map_or(&[][..], |p| &p.globals);
     let mut globals: Vec<String> = seeds

@@ -4,9 +4,15 @@ use std::fmt::Write as _;
 
 use super::Style;
 
-/// Rows of 16 bytes of both frames; rows that are equal are left out but for one before and
-/// after. Differing bytes are marked by `^^` below, and by colour.
+/// A NIC's frame and the reference's, as [`hexdump_of`] shows them.
 pub fn hexdump_difference(nic: &[u8], reference: &[u8], style: Style) -> String {
+    hexdump_of(["nic", "reference"], nic, reference, style)
+}
+
+/// Rows of 16 bytes of both frames, with these names of at most 9 characters; rows that are equal
+/// are left out but for one before and after. Differing bytes are marked by `^^` below, and by
+/// colour.
+pub fn hexdump_of(names: [&str; 2], nic: &[u8], reference: &[u8], style: Style) -> String {
     let rows = nic.len().max(reference.len()).div_ceil(16);
     let differs = |row: usize| slice(nic, row) != slice(reference, row);
     let mut text = String::new();
@@ -31,8 +37,14 @@ pub fn hexdump_difference(nic: &[u8], reference: &[u8], style: Style) -> String 
             );
             continue;
         }
-        let _ = writeln!(text, "  {:04x}  nic        {}", row * 16, line(a, b, style));
-        let _ = writeln!(text, "        reference  {}", line(b, a, style));
+        let _ = writeln!(
+            text,
+            "  {:04x}  {:9}  {}",
+            row * 16,
+            names[0],
+            line(a, b, style)
+        );
+        let _ = writeln!(text, "        {:9}  {}", names[1], line(b, a, style));
         let marks: String = (0..16)
             .map(|i| if a.get(i) == b.get(i) { "   " } else { "^^ " })
             .collect();

@@ -10,6 +10,6 @@ mod style;
 mod table;
 
 pub use finding::{render_finding, render_findings};
-pub use hexdump::hexdump_difference;
+pub use hexdump::{hexdump_difference, hexdump_of};
 pub use style::Style;
 pub use table::Table;
