@@ -71,6 +71,7 @@ pub mod matrix;
 pub mod mutants;
 pub mod outcomes;
 pub mod outside;
+pub mod packets;
 pub mod pipeline;
 pub mod plugin;
 pub mod races;

@@ -11,6 +11,7 @@ use bpf::object::{LoadOptions, load};
 use caps::Caps;
 use harness::conformance::{self, Answer, Case};
 use harness::fuzz::{self, Settings};
+use harness::mutants::{self, Budget};
 use harness::outside::Outside;
 use harness::repro::{self, Read, Replayed, Repro, Run};
 use harness::side::{Device, Side};
@@ -118,6 +119,25 @@ fn settings(threads: usize) -> Settings {
         threads,
         ..Settings::default()
     }
+}
+
+/// Whether mutants of it are caught says nothing then.
+#[test]
+fn a_backend_that_is_wrong_before_it_is_broken_is_a_false_alarm() {
+    let workers = Arc::new(Workers::new(env!("CARGO_BIN_EXE_nicbed")));
+    let caps = Arc::new(caps::builtin("netdevsim").unwrap());
+    let budget = Budget {
+        seed: 0,
+        programs: 12,
+        mutants: 2,
+        packets: 32,
+    };
+    let broken = Broken(wide_subtraction);
+    let summary = mutants::run(&broken, &caps, &workers, budget).unwrap();
+    let alarms = summary.false_alarms.len() as u64;
+    assert!(alarms > 0, "{summary:?}");
+    assert_eq!(summary.programs + alarms, 12);
+    assert!(summary.all.mutants <= 2 * summary.programs);
 }
 
 #[test]

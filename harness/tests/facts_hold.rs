@@ -23,7 +23,7 @@ use bpf::run::{Arrival, Batch, Environment};
 use bpf::trace::{Moment, Observer, Place, Region};
 use bpf::{Program, helper};
 use cpu_reference::{Interp, Reference, Setup};
-use harness::fuzz::packets;
+use harness::packets::Packets;
 use isa::ebpf::{CallTarget, Insn};
 use verifier::Verified;
 use verifier::facts::{Held, RegFact, RegKind};
@@ -135,6 +135,12 @@ fn moves(program: &Program) -> bool {
         .any(|insn| matches!(insn, Insn::Call(CallTarget::Helper(id)) if ids.contains(&Some(*id))))
 }
 
+/// So many packets for a program.
+fn frames(program: &Program, seed: u64, count: usize) -> Vec<Vec<u8>> {
+    let mut packets = Packets::new(program, seed);
+    (0..count).map(|_| packets.packet()).collect()
+}
+
 /// Runs a verified program on packets; how many instructions were looked at, or what is wrong.
 fn hold(program: &Arc<Program>, frames: &[Vec<u8>]) -> Result<u64, String> {
     let Ok(verified) = verifier::verify(Arc::clone(program), verifier::Options::default()) else {
@@ -189,7 +195,7 @@ fn facts_hold_in_generated_programs() {
     let (mut steps, mut ran) = (0, 0);
     for seed in from..from + number("NICBED_CASES", 300) {
         let program = Arc::new(generate::program(&Spec::default(), seed));
-        let frames = packets(&program.hook, seed, 6);
+        let frames = frames(&program, seed, 6);
         match hold(&program, &frames) {
             Ok(more) => {
                 steps += more;
@@ -226,7 +232,7 @@ fn facts_hold_in_real_programs() {
         };
         let set = load(&path, &bytes, &options).unwrap();
         for program in set.programs {
-            let frames = packets(&program.hook, 1, 40);
+            let frames = frames(&program, 1, 40);
             match hold(&Arc::new(program), &frames) {
                 Ok(more) => steps += more,
                 Err(wrong) => panic!("{name}: {wrong}"),

@@ -3,9 +3,6 @@
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use nic_model::Workers;
 
 use super::args::{ConformanceArgs, PluginArgs, WhatIfArgs};
 use super::input;
@@ -94,13 +91,7 @@ pub(super) fn side(backend: &str, nic: Option<&str>) -> Result<Side<'static>, Er
         Some(name) => Some(input::nic(name, &WhatIfArgs::default())?),
         None => None,
     };
-    Side::by_name(backend, nic, workers())
-}
-
-/// Worker processes for native code, which may be wrong: this very program.
-pub(super) fn workers() -> Option<Arc<Workers>> {
-    let program = std::env::current_exe().ok()?;
-    Some(Arc::new(Workers::new(program)))
+    Side::by_name(backend, nic, Some(super::workers()))
 }
 
 /// The cases that a path names: itself, or all `.data` files in and below a folder, by name.

@@ -71,7 +71,7 @@ pub fn main() -> u8 {
     }
 }
 
-/// Worker processes of this very binary.
+/// Worker processes for native code, which may be wrong: this very binary.
 fn workers() -> Arc<Workers> {
     Arc::new(Workers::new("/proc/self/exe"))
 }

@@ -31,13 +31,18 @@ pub(super) fn run(args: &MutantsArgs, output: &mut Output) -> Result<Status, Err
         packets: args.packets.clamp(1, 4096),
     };
     let summary = mutants::run(device.backend(), device.caps(), &workers(), budget)?;
+    let trusted = summary.false_alarms.is_empty();
     let enough = summary.share().is_none_or(|share| share >= ENOUGH);
     if json {
         output.json(&Document::new("mutants", &summary))?;
     } else {
         output.print(&text(&summary, output.style))?;
     }
-    Ok(if enough { Status::Ok } else { Status::Negative })
+    Ok(match (trusted, enough) {
+        (false, _) => Status::Disagree,
+        (true, true) => Status::Ok,
+        (true, false) => Status::Negative,
+    })
 }
 
 fn text(summary: &Summary, style: Style) -> String {
@@ -56,6 +61,15 @@ fn text(summary: &Summary, style: Style) -> String {
     row("all", &summary.all);
     (1..4).for_each(|column| table.right(column));
     let mut text = format!("{table}\n");
+    for alarm in &summary.false_alarms {
+        let _ = writeln!(
+            text,
+            "{} of program {}: its unbroken image differs at packet {}, so its mutants do not count",
+            style.bad("false alarm"),
+            alarm.program,
+            alarm.shown_by,
+        );
+    }
     for survivor in &summary.survivors {
         let pc = survivor
             .pc

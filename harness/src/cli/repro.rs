@@ -62,7 +62,7 @@ pub(super) fn replay(folder: &Path, output: &mut Output) -> Result<Status, Error
         Some(name) => Some(input::nic(name, &WhatIfArgs::default())?),
         None => None,
     };
-    let side = Side::by_name(&repro.backend, nic, super::conformance::workers())?;
+    let side = Side::by_name(&repro.backend, nic, Some(super::workers()))?;
     let seen = repro
         .replay(&side)
         .map_err(|why| Error::input(format!("{}: {why}", folder.display())))?;

@@ -1,12 +1,11 @@
 //! Fuzzing a backend: programs of a seed, each run over packets on the backend's engine and on
 //! the references, until two sides differ.
 //!
-//! [`bpf::generate`] makes the programs, `packets` what they are run on, `coverage` counts what
+//! [`bpf::generate`] makes the programs, [`Packets`] what they are run on, `coverage` counts what
 //! they had. A case follows from (seed, number) alone, and cases are looked at in their order, so
 //! that the answer is the same for any number of threads.
 
 mod coverage;
-mod packets;
 
 use std::sync::Arc;
 
@@ -15,9 +14,9 @@ use bpf::{Hook, Program};
 use rayon::prelude::*;
 
 pub use coverage::Coverage;
-pub use packets::packets;
 
 use crate::error::Error;
+use crate::packets::Packets;
 use crate::side::{NotTaken, Side};
 use crate::trial::{Mismatch, Trial};
 
@@ -105,8 +104,9 @@ pub fn trial(settings: &Settings, case: u64) -> Trial {
         ..Spec::default()
     };
     let program = generate::program(&spec, random.any());
+    let mut packets = Packets::new(&program, random.any());
     Trial {
-        frames: packets(&spec.hook, random.any(), settings.packets),
+        frames: (0..settings.packets).map(|_| packets.packet()).collect(),
         program: Arc::new(Program {
             name: format!("case_{case}"),
             ..program

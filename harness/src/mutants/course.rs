@@ -1,23 +1,26 @@
 //! [`Course`]: the packets of one program, and what the interpreter makes of them.
 
 use bpf::Hook;
-use bpf::run::Batch;
+use bpf::run::{Arrival, Batch};
 use verifier::Verified;
 
-use super::{Bench, packets};
+use super::Bench;
 use crate::compare::{self, Told};
 use crate::error::Error;
 use crate::mapdiff;
+use crate::packets::Packets;
 use crate::side::{Loaded, Side};
 
 /// Most packets that are run before anything is compared: a mutant that never returns is not to
 /// do so often.
 const MOST: u64 = 32;
+/// Room before and behind a frame, in bytes.
+const ROOM: (usize, usize) = (256, 64);
 
 /// Packets that all mutants of a program are run over, from empty maps on. They are made when the
 /// first mutant gets that far.
 pub(super) struct Course {
-    seed: u64,
+    source: Packets,
     packets: u64,
     /// What goes in, and what the interpreter makes of it, a few packets each.
     made: Vec<(Batch, Batch)>,
@@ -36,7 +39,7 @@ impl Course {
             .load(verified, &bench.environment)
             .map_err(|e| Error::environment(e.to_string()))?;
         Ok(Course {
-            seed,
+            source: Packets::new(verified.program(), seed),
             packets,
             made: Vec::new(),
             reference,
@@ -51,7 +54,7 @@ impl Course {
         while first < self.packets {
             if self.made.len() == step {
                 let count = (first + 1).min(MOST).min(self.packets - first);
-                let before = packets::batch(hook, self.seed, first, count);
+                let before = batch(&mut self.source, first, count);
                 let mut after = before.clone();
                 self.reference.process(&mut after);
                 self.made.push((before, after));
@@ -69,6 +72,21 @@ impl Course {
         let differences = mapdiff::compare(maps, mutant.maps(), self.reference.maps());
         (!differences.is_empty()).then_some(self.packets)
     }
+}
+
+/// The next `count` packets, numbered from `first`, all on queue 0.
+fn batch(source: &mut Packets, first: u64, count: u64) -> Batch {
+    let mut batch = Batch::new();
+    for number in first..first + count {
+        let arrival = Arrival {
+            number,
+            arrival_ns: 1_700_000_000_000_000_000 + number * 1000,
+            port: 1,
+            queue: 0,
+        };
+        batch.push(arrival, &source.packet(), ROOM.0, ROOM.1);
+    }
+    batch
 }
 
 /// Index of the first frame in which two runs of one batch differ.

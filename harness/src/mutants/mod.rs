@@ -9,14 +9,15 @@
 //! missed are the *survivors*.
 //!
 //! `kind` says how instructions can be wrong, `x86_64` and `ebpf` do it for their sets, `backend`
-//! puts a mistake into an image, `packets` makes the packets and `course` runs them, [`run`] joins
-//! all.
+//! puts a mistake into an image, `course` runs it over packets, [`run`] joins all.
+//!
+//! Before it is broken, the right image goes the same way: a difference there is a mistake of the
+//! testbed or of the backend, a *false alarm*, and mutants of that program prove nothing.
 
 mod backend;
 mod course;
 mod ebpf;
 mod kind;
-mod packets;
 mod x86_64;
 
 use std::collections::BTreeMap;
@@ -72,8 +73,20 @@ pub struct Summary {
     pub all: Counts,
     /// The same by kind.
     pub kinds: BTreeMap<Kind, Counts>,
+    /// Programs whose unbroken image already differs; their mutants are not counted.
+    pub false_alarms: Vec<FalseAlarm>,
     /// Those that change behaviour and that the suite missed.
     pub survivors: Vec<Survivor>,
+}
+
+/// A program in whose unbroken image a difference is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct FalseAlarm {
+    /// The program's seed.
+    pub program: u64,
+    /// Number of the packet that shows it, of the suite or else of the judge; that behind the last
+    /// if only a map does.
+    pub shown_by: u64,
 }
 
 /// How many mutants there were.
@@ -118,9 +131,17 @@ impl Summary {
 
 /// What became of one mutant.
 enum Fate {
-    Caught,
+    Caught { packet: u64 },
     Missed { packet: u64 },
     Same,
+}
+
+/// What became of one program.
+enum Answer {
+    /// The verifier, the NIC or the backend refuses it.
+    NotTaken,
+    FalseAlarm(FalseAlarm),
+    Mutants(Vec<(Mutation, Fate)>),
 }
 
 /// Runs mutants of a backend, whose native code runs in `workers`.
@@ -152,7 +173,7 @@ pub fn run(
             ..Environment::default()
         }),
     };
-    let results: Vec<Option<Vec<(Mutation, Fate)>>> = (0..budget.programs)
+    let results: Vec<Answer> = (0..budget.programs)
         .into_par_iter()
         .map(|index| bench.program(bench.seed(index)))
         .collect::<Result<_, Error>>()?;
@@ -164,15 +185,19 @@ pub fn run(
         packets: budget.packets,
         all: Counts::default(),
         kinds: BTreeMap::new(),
+        false_alarms: Vec::new(),
         survivors: Vec::new(),
     };
     for (index, result) in (0..).zip(results) {
-        let Some(fates) = result else {
-            continue;
-        };
-        summary.programs += 1;
-        for (mutation, fate) in fates {
-            summary.add(bench.seed(index), mutation, &fate);
+        match result {
+            Answer::NotTaken => {}
+            Answer::FalseAlarm(alarm) => summary.false_alarms.push(alarm),
+            Answer::Mutants(fates) => {
+                summary.programs += 1;
+                for (mutation, fate) in fates {
+                    summary.add(bench.seed(index), mutation, &fate);
+                }
+            }
         }
     }
     Ok(summary)
@@ -184,7 +209,7 @@ impl Summary {
         for counts in [&mut self.all, kind] {
             counts.mutants += 1;
             counts.changed += u64::from(!matches!(fate, Fate::Same));
-            counts.caught += u64::from(matches!(fate, Fate::Caught));
+            counts.caught += u64::from(matches!(fate, Fate::Caught { .. }));
         }
         if let Fate::Missed { packet } = fate {
             self.survivors.push(Survivor {
@@ -225,29 +250,29 @@ impl Bench<'_> {
         ))
     }
 
-    fn fate(&self, courses: &mut [Course; 2], verified: &Verified, mutation: &Mutation) -> Fate {
-        let backend = Mutated::new(self.backend, mutation);
-        let side = self.device(&backend);
+    /// What the suite sees of a backend, and what the judge does if the suite sees nothing.
+    fn fate(&self, courses: &mut [Course; 2], verified: &Verified, backend: &dyn Backend) -> Fate {
+        let side = self.device(backend);
         let seen = |course: &mut Course| match side.load(verified, &self.environment) {
-            Ok(mut mutant) => course.differs(&mut mutant, verified),
+            Ok(mut nic) => course.differs(&mut nic, verified),
             // What refuses to load is seen at once.
             Err(_) => Some(0),
         };
         let [suite, judge] = courses;
-        if seen(suite).is_some() {
-            return Fate::Caught;
+        if let Some(packet) = seen(suite) {
+            return Fate::Caught { packet };
         }
         seen(judge).map_or(Fate::Same, |packet| Fate::Missed { packet })
     }
 
-    /// The mutants of one program; `None` if the program cannot be taken.
-    fn program(&self, seed: u64) -> Result<Option<Vec<(Mutation, Fate)>>, Error> {
+    /// The mutants of one program.
+    fn program(&self, seed: u64) -> Result<Answer, Error> {
         let program = Arc::new(generate::program(&Spec::default(), seed));
         let Ok(verified) = self.device(self.backend).verify(&program) else {
-            return Ok(None);
+            return Ok(Answer::NotTaken);
         };
         let Ok(image) = self.backend.translate(&verified, self.caps) else {
-            return Ok(None);
+            return Ok(Answer::NotTaken);
         };
         let mut candidates = mutations(self.backend, &image, self.mutator);
         let mut random = Random::new(seed);
@@ -255,13 +280,22 @@ impl Bench<'_> {
             Course::new(self, &verified, seed, self.budget.packets)?,
             Course::new(self, &verified, !seed, JUDGE * self.budget.packets)?,
         ];
+        if let Fate::Caught { packet } | Fate::Missed { packet } =
+            self.fate(&mut courses, &verified, self.backend)
+        {
+            return Ok(Answer::FalseAlarm(FalseAlarm {
+                program: seed,
+                shown_by: packet,
+            }));
+        }
         let mut fates = Vec::new();
         while fates.len() < self.budget.mutants && !candidates.is_empty() {
             let mutation = draw(&mut random, &mut candidates);
-            let fate = self.fate(&mut courses, &verified, &mutation);
+            let mutant = Mutated::new(self.backend, &mutation);
+            let fate = self.fate(&mut courses, &verified, &mutant);
             fates.push((mutation, fate));
         }
-        Ok(Some(fates))
+        Ok(Answer::Mutants(fates))
     }
 }
 

@@ -86,24 +86,24 @@ impl Scene {
             },
             signal => TrapCause::Crash { signal },
         };
-        // An endless loop is stopped anywhere in it, so what registers hold says nothing; and
-        // where code outside the image was stopped they are the engine's.
-        let told = (cause != TrapCause::NoReturn { seconds: SECONDS }).then(|| {
-            let packet = Place {
-                area: Area::Packet,
-                start: self.packets.start,
-                end: self.packets.end,
-                base: self.packet.load(Ordering::Relaxed),
-            };
-            seen.told(&std::iter::once(packet).chain(self.places.iter().copied()))
-        });
+        if matches!(cause, TrapCause::NoReturn { .. }) {
+            // An endless loop is stopped anywhere in it, differently in each run.
+            return Some(Report::bare(cause));
+        }
+        let packet = Place {
+            area: Area::Packet,
+            start: self.packets.start,
+            end: self.packets.end,
+            base: self.packet.load(Ordering::Relaxed),
+        };
+        let told = seen.told(&std::iter::once(packet).chain(self.places.iter().copied()));
         // SAFETY: the run state lies there as long as the process lives.
         let pc = unsafe { (*with_exposed_provenance::<RunState>(self.state as usize)).pc };
         Some(Report {
             cause,
             place,
             pc: (place.is_none() && pc != NO_PC).then_some(pc as usize),
-            told,
+            told: Some(told),
         })
     }
 

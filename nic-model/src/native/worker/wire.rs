@@ -197,8 +197,13 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn overrun(area: Area) -> Report {
+        Report::bare(TrapCause::Overrun { area })
+    }
+
+    /// A cause alone, where the place says nothing.
+    pub(super) fn bare(cause: TrapCause) -> Report {
         Report {
-            cause: TrapCause::Overrun { area },
+            cause,
             place: None,
             pc: None,
             told: None,
