@@ -37,6 +37,16 @@ pub const SK_BUFF_BYTES: usize = 192;
 /// Bytes of `struct bpf_sock`.
 pub const SOCK_BYTES: usize = 80;
 
+/// What a store to the context stores. Linux compares a register's 64 bits without sign and an
+/// immediate with sign, so that they differ for a `queue_mapping` whose uppermost bit is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// The value of a register.
+    Register(u64),
+    /// The immediate of the instruction.
+    Immediate(i32),
+}
+
 /// A number of `struct __sk_buff`, by its place there: byte offset / 4. Numbers of 8 bytes are
 /// named by their lower half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -191,20 +201,28 @@ impl Skb {
     /// Stores the lower `size` bytes of a value at byte `offset`, as Linux does: `tc_index` and
     /// `tc_classid` keep 16 bits, and a `queue_mapping` that has more is ignored. Which stores are
     /// allowed says [`context::store`](crate::context::store).
-    pub fn store(&mut self, offset: usize, size: usize, value: u64) -> Option<()> {
+    pub fn store(&mut self, offset: usize, size: usize, value: Stored) -> Option<()> {
         /// `NO_QUEUE_MAPPING`.
-        const NO_QUEUE: u64 = 0xffff;
+        const NO_QUEUE: u16 = 0xffff;
+        let bits = match value {
+            Stored::Register(value) => value,
+            Stored::Immediate(value) => i64::from(value) as u64,
+        };
         let kept = match offset / 4 {
             word if word == Word::QueueMapping as usize => {
-                if value >= NO_QUEUE {
+                let ignored = match value {
+                    Stored::Register(value) => value >= u64::from(NO_QUEUE),
+                    Stored::Immediate(value) => value >= i32::from(NO_QUEUE),
+                };
+                if ignored {
                     return Some(());
                 }
-                value
+                bits & 0xffff
             }
             word if word == Word::TcIndex as usize || word == Word::TcClassid as usize => {
-                value & 0xffff
+                bits & 0xffff
             }
-            _ => value,
+            _ => bits,
         };
         let bytes = kept.to_le_bytes();
         for (at, byte) in (offset..).zip(bytes.iter().take(size)) {

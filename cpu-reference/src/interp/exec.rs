@@ -142,9 +142,15 @@ pub(super) fn run<W: Watch>(packet: &mut Packet<'_>, watch: &mut W) -> End {
             }};
         }
         macro_rules! store {
-            ($size:literal, $value:expr) => {{
+            (imm, $size:literal) => {
+                store!(store_immediate, $size, imm)
+            };
+            (reg, $size:literal) => {
+                store!(store, $size, r[s])
+            };
+            ($store:ident, $size:literal, $value:expr) => {{
                 let address = r[d].wrapping_add(offset as u64);
-                if packet.store::<$size>(address, $value).is_none() {
+                if packet.$store::<$size>(address, $value).is_none() {
                     trap!(packet.why_not(address, $size, true));
                 }
             }};
@@ -300,14 +306,14 @@ pub(super) fn run<W: Watch>(packet: &mut Packet<'_>, watch: &mut W) -> End {
             Op::LoadSx8 => load!(1, |value| value as i8 as u64),
             Op::LoadSx16 => load!(2, |value| value as i16 as u64),
             Op::LoadSx32 => load!(4, |value| value as i32 as u64),
-            Op::StoreReg8 => store!(1, r[s]),
-            Op::StoreReg16 => store!(2, r[s]),
-            Op::StoreReg32 => store!(4, r[s]),
-            Op::StoreReg64 => store!(8, r[s]),
-            Op::StoreImm8 => store!(1, imm as u64),
-            Op::StoreImm16 => store!(2, imm as u64),
-            Op::StoreImm32 => store!(4, imm as u64),
-            Op::StoreImm64 => store!(8, imm as u64),
+            Op::StoreReg8 => store!(reg, 1),
+            Op::StoreReg16 => store!(reg, 2),
+            Op::StoreReg32 => store!(reg, 4),
+            Op::StoreReg64 => store!(reg, 8),
+            Op::StoreImm8 => store!(imm, 1),
+            Op::StoreImm16 => store!(imm, 2),
+            Op::StoreImm32 => store!(imm, 4),
+            Op::StoreImm64 => store!(imm, 8),
             Op::LoadAcquire => {
                 let address = r[s].wrapping_add(offset as u64);
                 match packet.load_acquire(address, cell.size) {

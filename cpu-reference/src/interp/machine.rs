@@ -8,7 +8,7 @@ use bpf::context::{self, FieldKind};
 use bpf::helper::{self, Machine, Window};
 use bpf::map::{MapId, MapSet, ValueAt};
 use bpf::run::{Emitted, Environment, Event, EventKind, RedirectTarget, TrapCause};
-use bpf::skb::Skb;
+use bpf::skb::{Skb, Stored};
 
 use super::Shared;
 use super::code::{Cell, Op};
@@ -130,12 +130,21 @@ impl Packet<'_> {
     fn store_elsewhere(&mut self, address: u64, size: usize, value: u64) -> Option<()> {
         if space::region(address) == CTX {
             let offset = (address as u32).wrapping_sub(space::BASE);
-            return self.store_context(offset, size, value);
+            return self.store_context(offset, size, Stored::Register(value));
         }
         let found = self.shared.regions.find(address, size)?;
         found
             .writable
             .then(|| found.map.memory().store(found.at, size, value))?
+    }
+
+    /// Stores an immediate of `N` bytes (1, 2, 4 or 8).
+    pub(super) fn store_immediate<const N: usize>(&mut self, address: u64, imm: i64) -> Option<()> {
+        if space::region(address) == CTX {
+            let offset = (address as u32).wrapping_sub(space::BASE);
+            return self.store_context(offset, N, Stored::Immediate(imm as i32));
+        }
+        self.store::<N>(address, imm as u64)
     }
 
     /// A load of any size.
@@ -228,7 +237,7 @@ impl Packet<'_> {
 
     /// Stores to a context field. No XDP program that runs here is bound to a device, so that
     /// only those of tc have fields to write.
-    fn store_context(&mut self, offset: u32, size: usize, value: u64) -> Option<()> {
+    fn store_context(&mut self, offset: u32, size: usize, value: Stored) -> Option<()> {
         let width = u8::try_from(size).ok()?;
         context::store(&self.shared.hook, i64::from(offset), width, false)?;
         self.skb.as_mut()?.store(offset as usize, size, value)

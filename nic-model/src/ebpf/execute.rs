@@ -2,6 +2,7 @@
 
 use bpf::helper;
 use bpf::run::TrapCause;
+use bpf::skb::Stored;
 use isa::ebpf::{
     AluOp, AtomicOp, CallTarget, Cond, Insn, MemSize, Operand, PacketBase, Reg, SwapKind, Wide,
     Width,
@@ -202,7 +203,10 @@ impl Run<'_, '_> {
                     offset,
                     src,
                 } => {
-                    let value = self.operand(src);
+                    let value = match src {
+                        Operand::Reg(register) => Stored::Register(self.get(register)),
+                        Operand::Imm(value) => Stored::Immediate(value),
+                    };
                     let bytes = size.bytes() as usize;
                     self.store(self.address(base, offset), bytes, value)
                         .map_err(trap)?;
@@ -213,7 +217,7 @@ impl Run<'_, '_> {
                     offset,
                     src,
                 } => {
-                    let value = self.get(src);
+                    let value = Stored::Register(self.get(src));
                     let bytes = size.bytes() as usize;
                     self.store(self.address(base, offset), bytes, value)
                         .map_err(trap)?;
@@ -380,7 +384,7 @@ impl Run<'_, '_> {
             map.memory().fetch_update(at, bytes, apply).ok_or(outside)?
         } else {
             let old = self.load(address, bytes)?;
-            self.store(address, bytes, apply(old))?;
+            self.store(address, bytes, Stored::Register(apply(old)))?;
             old
         };
         if op == AtomicOp::Cmpxchg {

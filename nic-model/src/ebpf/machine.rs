@@ -8,7 +8,7 @@ use bpf::map::{MapId, MapSet, ValueAt};
 use bpf::run::{
     Batch, Cost, Emitted, Environment, Event, EventKind, Frame, RedirectTarget, Trap, TrapCause,
 };
-use bpf::skb::Skb;
+use bpf::skb::{Skb, Stored};
 
 use super::Loaded;
 use super::address::{self, CTX, PACKET, SOCK, STACK};
@@ -142,7 +142,7 @@ impl Run<'_, '_> {
     }
 
     /// Writing `rx_queue_index` chooses the queue of the host, which is not modelled.
-    fn store_ctx(&mut self, offset: u32, size: usize, value: u64) -> Option<()> {
+    fn store_ctx(&mut self, offset: u32, size: usize, value: Stored) -> Option<()> {
         let width = u8::try_from(size).ok()?;
         context::store(&self.program.hook, i64::from(offset), width, true)?;
         match &mut self.skb {
@@ -189,7 +189,16 @@ impl Run<'_, '_> {
     }
 
     /// Stores the lower 1, 2, 4 or 8 bytes.
-    pub(super) fn store(&mut self, address: u64, size: usize, value: u64) -> Result<(), TrapCause> {
+    pub(super) fn store(
+        &mut self,
+        address: u64,
+        size: usize,
+        stored: Stored,
+    ) -> Result<(), TrapCause> {
+        let value = match stored {
+            Stored::Register(value) => value,
+            Stored::Immediate(value) => i64::from(value) as u64,
+        };
         let (region, offset) = ((address >> 32) as u32, address as u32);
         let outside = TrapCause::OutOfBounds {
             address,
@@ -200,7 +209,7 @@ impl Run<'_, '_> {
         match region {
             CTX => {
                 let offset = offset.wrapping_sub(address::BASE);
-                self.store_ctx(offset, size, value).ok_or(outside)
+                self.store_ctx(offset, size, stored).ok_or(outside)
             }
             PACKET => {
                 self.cost.packet_accesses += 1;
