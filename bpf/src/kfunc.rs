@@ -5,7 +5,7 @@
 //! kernel documentation ("BPF kernel functions"), and Linux 6.18 itself, which was asked what it
 //! accepts.
 
-use crate::helper::{Arg, Prototype, Return};
+use crate::helper::{Arg, Graph, LocalArg, LocalReturn, Prototype, Return};
 
 /// [`Prototype::id`] of the first one; the numbers of helpers are below.
 pub const BASE: u32 = 1 << 16;
@@ -85,11 +85,27 @@ pub const DYNPTR_SLICE_RDWR: u32 = BASE + 13;
 /// `bpf_dynptr_clone`.
 pub const DYNPTR_CLONE: u32 = BASE + 18;
 
+/// `bpf_obj_new_impl`.
+pub const OBJ_NEW: u32 = BASE + 24;
+/// `bpf_refcount_acquire_impl`.
+pub const REFCOUNT_ACQUIRE: u32 = BASE + 26;
+/// `bpf_list_push_front_impl`, the first of those on lists and trees.
+pub const LIST_PUSH_FRONT: u32 = BASE + 27;
+/// `bpf_rbtree_add_impl`.
+pub const RBTREE_ADD: u32 = BASE + 33;
+/// `bpf_rbtree_remove`.
+pub const RBTREE_REMOVE: u32 = BASE + 34;
+/// `bpf_rbtree_right`, the last of those on lists and trees.
+pub const RBTREE_RIGHT: u32 = BASE + 38;
+
 /// The functions; a linked program's call names one by its index.
 #[rustfmt::skip]
 pub static KFUNCS: [Prototype; 52] = {
-    use Arg::{Anything, Ctx, Dynptr, EndIterator, InterruptState, Iterator, NewDynptr, NewInterruptState, NewIterator, Scalar as Number, Scratch, ScratchSize};
-    use Return::{IteratorNext, Scalar, SliceOrNull, Void};
+    use Arg::{Anything, Ctx, Function, Local, Dynptr, EndIterator, InterruptState, Iterator, NewDynptr, NewInterruptState, NewIterator, Scalar as Number, Scratch, ScratchSize};
+    use Graph::{List, Tree};
+    use LocalArg::{Counted, NewNode, Owned, Root, TreeNode, Type};
+    use LocalReturn::{Again, New, Seen, Taken};
+    use Return::{IteratorNext, Local as Object, Scalar, SliceOrNull, Void};
     [
         kfunc(0, "bpf_iter_num_new", [NewIterator, Number, Number], Scalar),
         kfunc(1, "bpf_iter_num_next", [Iterator], IteratorNext),
@@ -115,18 +131,18 @@ pub static KFUNCS: [Prototype; 52] = {
         kfunc(21, "bpf_xdp_metadata_rx_timestamp", [Ctx, Anything], Scalar).of_xdp().named_only(),
         kfunc(22, "bpf_xdp_metadata_rx_hash", [Ctx, Anything, Anything], Scalar).of_xdp().named_only(),
         kfunc(23, "bpf_xdp_metadata_rx_vlan_tag", [Ctx, Anything, Anything], Scalar).of_xdp().named_only(),
-        kfunc(24, "bpf_obj_new_impl", [Number, Anything], Scalar).named_only(),
-        kfunc(25, "bpf_obj_drop_impl", [Anything, Anything], Void).named_only(),
-        kfunc(26, "bpf_refcount_acquire_impl", [Anything, Anything], Scalar).named_only(),
-        kfunc(27, "bpf_list_push_front_impl", [Anything, Anything, Anything, Anything], Scalar).named_only(),
-        kfunc(28, "bpf_list_push_back_impl", [Anything, Anything, Anything, Anything], Scalar).named_only(),
-        kfunc(29, "bpf_list_pop_front", [Anything], Scalar).named_only(),
-        kfunc(30, "bpf_list_pop_back", [Anything], Scalar).named_only(),
+        kfunc(24, "bpf_obj_new_impl", [Local(Type), Anything], Object(New)),
+        kfunc(25, "bpf_obj_drop_impl", [Local(Owned), Anything], Void),
+        kfunc(26, "bpf_refcount_acquire_impl", [Local(Counted), Anything], Object(Again)),
+        kfunc(27, "bpf_list_push_front_impl", [Local(Root(List)), Local(NewNode(List)), Anything, Anything], Scalar),
+        kfunc(28, "bpf_list_push_back_impl", [Local(Root(List)), Local(NewNode(List)), Anything, Anything], Scalar),
+        kfunc(29, "bpf_list_pop_front", [Local(Root(List))], Object(Taken)),
+        kfunc(30, "bpf_list_pop_back", [Local(Root(List))], Object(Taken)),
         kfunc(31, "bpf_list_front", [Anything], Scalar).named_only(),
         kfunc(32, "bpf_list_back", [Anything], Scalar).named_only(),
-        kfunc(33, "bpf_rbtree_add_impl", [Anything, Anything, Anything, Anything, Anything], Scalar).named_only(),
-        kfunc(34, "bpf_rbtree_remove", [Anything, Anything], Scalar).named_only(),
-        kfunc(35, "bpf_rbtree_first", [Anything], Scalar).named_only(),
+        kfunc(33, "bpf_rbtree_add_impl", [Local(Root(Tree)), Local(NewNode(Tree)), Function, Anything, Anything], Scalar),
+        kfunc(34, "bpf_rbtree_remove", [Local(Root(Tree)), Local(TreeNode)], Object(Taken)),
+        kfunc(35, "bpf_rbtree_first", [Local(Root(Tree))], Object(Seen)),
         kfunc(36, "bpf_rbtree_root", [Anything], Scalar).named_only(),
         kfunc(37, "bpf_rbtree_left", [Anything], Scalar).named_only(),
         kfunc(38, "bpf_rbtree_right", [Anything], Scalar).named_only(),

@@ -5,8 +5,10 @@ use bpf::Program;
 use bpf::btf::Kind;
 use bpf::btf::fields::{SpecialField, SpecialKind};
 use bpf::btf::signature::Signature;
+use isa::ebpf::{CallTarget, Insn};
 
 use crate::domain::MapRef;
+use crate::objects::Structures;
 
 /// What BTF declares.
 #[derive(Debug, Default)]
@@ -17,6 +19,8 @@ pub(crate) struct Declared {
     results: Vec<(usize, bool)>,
     /// Special fields by map and whether it is the map inside.
     fields: Vec<[Vec<SpecialField>; 2]>,
+    /// Structures, if the program allocates objects or has them in maps.
+    pub(crate) structures: Structures,
 }
 
 impl Declared {
@@ -57,6 +61,11 @@ impl Declared {
             functions,
             results,
             fields,
+            structures: if allocates(program) {
+                Structures::of(&types)
+            } else {
+                Structures::default()
+            },
         }
     }
 
@@ -96,4 +105,19 @@ impl Declared {
     pub(crate) fn field(&self, map: MapRef, kind: SpecialKind) -> Option<&SpecialField> {
         self.fields(map).iter().find(|field| field.kind == kind)
     }
+}
+
+/// Whether a program works on objects that programs allocate.
+fn allocates(program: &Program) -> bool {
+    let takes_local = |p: &bpf::helper::Prototype| {
+        p.args
+            .iter()
+            .any(|a| matches!(a, bpf::helper::Arg::Local(_)))
+    };
+    program.insns.iter().any(|insn| {
+        let Insn::Call(CallTarget::Kfunc { id, module: 0 }) = *insn else {
+            return false;
+        };
+        bpf::kfunc::prototype(id).is_some_and(takes_local)
+    })
 }

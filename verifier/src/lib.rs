@@ -51,6 +51,7 @@ mod explore;
 pub mod facts;
 mod hooks;
 mod log;
+mod objects;
 mod platform;
 pub mod report;
 mod stack;

@@ -251,6 +251,7 @@ pub(crate) fn map_suits(helper: u32, kind: MapType) -> bool {
 pub(crate) fn callback_argument(called: u32) -> Option<usize> {
     match called {
         FOR_EACH | LOOP | TIMER_SET_CALLBACK | DRAIN => Some(2),
+        bpf::kfunc::RBTREE_ADD => Some(3),
         _ => None,
     }
 }
@@ -265,7 +266,12 @@ pub(crate) fn allowed_under_lock(called: u32) -> bool {
     use bpf::kfunc;
     matches!(
         called,
-        SPIN_UNLOCK | kfunc::ITER_NUM_NEW | kfunc::ITER_NUM_NEXT | kfunc::ITER_NUM_DESTROY
+        SPIN_UNLOCK
+            | kfunc::ITER_NUM_NEW
+            | kfunc::ITER_NUM_NEXT
+            | kfunc::ITER_NUM_DESTROY
+            | kfunc::REFCOUNT_ACQUIRE
+            | kfunc::LIST_PUSH_FRONT..=kfunc::RBTREE_RIGHT
     )
 }
 

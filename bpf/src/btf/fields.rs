@@ -17,6 +17,17 @@ pub struct SpecialField {
     pub offset: u32,
     /// Size in bytes.
     pub size: u32,
+    /// What a list or tree has in it, if its declaration says so.
+    pub contains: Option<Contained>,
+}
+
+/// What a list or tree has in it (`__contains(structure, node)`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contained {
+    /// The structure.
+    pub ty: TypeId,
+    /// Byte offset of the node in it.
+    pub offset: u32,
 }
 
 /// What a special field is.
@@ -95,7 +106,7 @@ impl Btf<'_> {
         if depth > MAX_DEPTH || found.len() >= MAX_FIELDS {
             return;
         }
-        let Some((_, stripped)) = self.strip(ty) else {
+        let Some((id, stripped)) = self.strip(ty) else {
             return;
         };
         match stripped.kind {
@@ -103,6 +114,7 @@ impl Btf<'_> {
                 kind: SpecialKind::KernelPointer,
                 offset: base,
                 size: 8,
+                contains: None,
             }),
             Kind::Composite { members, size, .. } => {
                 if let Some(kind) = SpecialKind::of(stripped.name) {
@@ -110,13 +122,16 @@ impl Btf<'_> {
                         kind,
                         offset: base,
                         size,
+                        contains: None,
                     });
                     return;
                 }
-                for member in members.iter() {
+                for (index, member) in members.iter().enumerate() {
                     if member.bit_size == 0 {
                         let offset = base.saturating_add(member.bit_offset / 8);
+                        let before = found.len();
                         self.search(member.ty, offset, depth + 1, found);
+                        self.note_contained(id, Some(index as u32), found.iter_mut().skip(before));
                     }
                 }
             }
@@ -141,11 +156,58 @@ impl Btf<'_> {
                         continue;
                     };
                     let offset = base.saturating_add(variable.offset);
+                    let before = found.len();
                     self.search(ty, offset, depth + 1, found);
+                    self.note_contained(variable.variable, None, found.iter_mut().skip(before));
                 }
             }
             _ => {}
         }
+    }
+
+    /// Notes in the lists and trees of one member or variable what its declaration says is in
+    /// them.
+    fn note_contained<'f>(
+        &self,
+        declared: TypeId,
+        component: Option<u32>,
+        found: impl Iterator<Item = &'f mut SpecialField>,
+    ) {
+        let is_root = |kind| matches!(kind, SpecialKind::ListHead | SpecialKind::TreeRoot);
+        let roots = found.filter(|f| is_root(f.kind) && f.contains.is_none());
+        for root in roots {
+            root.contains = self
+                .iter()
+                .filter(|(_, ty)| {
+                    matches!(ty.kind, Kind::DeclarationTag { to, component: at }
+                        if to == declared && at == component)
+                })
+                .find_map(|(_, tag)| tag.name.strip_prefix("contains:"))
+                .and_then(|text| self.contained(text, root.kind));
+        }
+    }
+
+    /// What `structure:node` names, if the node is one of what goes into such a root.
+    fn contained(&self, text: &str, root: SpecialKind) -> Option<Contained> {
+        let (structure, node) = text.split_once(':')?;
+        let (ty, members) = self.iter().find_map(|(id, ty)| match ty.kind {
+            Kind::Composite {
+                union: false,
+                members,
+                ..
+            } if ty.name == structure => Some((id, members)),
+            _ => None,
+        })?;
+        let member = members.iter().find(|member| member.name == node)?;
+        let (_, stripped) = self.strip(member.ty)?;
+        let wanted = match root {
+            SpecialKind::ListHead => SpecialKind::ListNode,
+            _ => SpecialKind::TreeNode,
+        };
+        (SpecialKind::of(stripped.name) == Some(wanted)).then_some(Contained {
+            ty,
+            offset: member.bit_offset / 8,
+        })
     }
 
     /// Whether a pointer to this is one to a kernel object: its type has such a tag.

@@ -91,6 +91,8 @@ pub enum Arg {
     Scalar,
     /// A `struct bpf_timer` in a map value.
     Timer,
+    /// An object that the program allocated, or what such objects are kept in.
+    Local(LocalArg),
     /// Stack for a new iterator.
     NewIterator,
     /// An iterator.
@@ -139,6 +141,47 @@ pub enum Return {
     IteratorNext,
     /// Address of so many bytes as the constant argument says, or null.
     SliceOrNull,
+    /// An object that the program allocated.
+    Local(LocalReturn),
+}
+
+/// What keeps objects that a program allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Graph {
+    /// `struct bpf_list_head`, of `struct bpf_list_node`.
+    List,
+    /// `struct bpf_rb_root`, of `struct bpf_rb_node`.
+    Tree,
+}
+
+/// What a function that works on allocated objects is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalArg {
+    /// BTF id of the structure to allocate, known at verification.
+    Type,
+    /// A whole object that the program owns; released by the call.
+    Owned,
+    /// A whole object that counts its references.
+    Counted,
+    /// A list's head or a tree's root, whose lock is held.
+    Root(Graph),
+    /// The node of an object that the program owns; the list or tree owns it after the call.
+    NewNode(Graph),
+    /// The node of an object that is in a tree or may be.
+    TreeNode,
+}
+
+/// Which object a function gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalReturn {
+    /// A new one, owned, or null.
+    New,
+    /// The one that was given, owned once more; null if it was given without being owned.
+    Again,
+    /// One that was in a list or tree, owned, by its node, or null.
+    Taken,
+    /// One that stays in the tree, not owned, by its node, or null.
+    Seen,
 }
 
 impl Prototype {

@@ -270,7 +270,8 @@ fn note_helper(
             | Arg::RecordDynptr
             | Arg::ScratchSize
             | Arg::NewInterruptState
-            | Arg::InterruptState => continue,
+            | Arg::InterruptState
+            | Arg::Local(_) => continue,
         };
         let into = match register.kind {
             RegKind::MapValue { map, .. } => map,

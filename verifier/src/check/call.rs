@@ -6,7 +6,7 @@ use isa::ebpf::CallTarget;
 
 use super::mem::Place;
 use super::text;
-use super::{describe, object, readable, unreleased};
+use super::{describe, local, object, readable, unreleased};
 use crate::domain::{Block, Kind, MapRef, State, Tnum, Value};
 use crate::platform;
 use crate::report::{Problem, Rule};
@@ -53,6 +53,7 @@ pub(super) fn outside(cx: &Context<'_>, state: &State, target: CallTarget) -> Re
         )
         .about(name));
     }
+    local::section(cx, state, prototype)?;
     object::section(state, prototype)?;
     let mut map = None;
     for given in Given::all(platform, state, prototype) {
@@ -320,6 +321,7 @@ fn argument(
         | Arg::RecordDynptr
         | Arg::NewInterruptState
         | Arg::InterruptState => object::argument(cx, state, prototype, reg, arg),
+        Arg::Local(what) => local::argument(cx, state, prototype, reg, what),
         Arg::ConstStr => match value.kind {
             Kind::MapValue { or_null: false, .. } => text::constant(platform, reg, value)
                 .map(|_| ())

@@ -4,7 +4,7 @@ use bpf::btf::fields::SpecialKind;
 use bpf::context::{self, Field, SocketKind, Widths};
 use isa::ebpf::{Operand, Reg};
 
-use super::{MAX_OFFSET, describe, object, register};
+use super::{MAX_OFFSET, describe, local, object, register};
 use crate::assertions::Touch;
 use crate::domain::{Byte, Extent, FRAME_BYTES, Kind, MapRef, State, Tnum, Value};
 use crate::platform::Platform;
@@ -25,8 +25,11 @@ pub(super) fn access(
     let writes = matches!(touch, Touch::Store(_) | Touch::Release(_) | Touch::Atomic);
     let offset = i64::from(offset);
     let atomic = matches!(touch, Touch::Atomic | Touch::Acquire | Touch::Release(_));
-    let no_atomics =
-        pointer.kind.follows_packet() || matches!(pointer.kind, Kind::Ctx | Kind::Socket { .. });
+    let no_atomics = pointer.kind.follows_packet()
+        || matches!(
+            pointer.kind,
+            Kind::Ctx | Kind::Socket { .. } | Kind::Object { .. }
+        );
     if atomic && no_atomics {
         return Err(Problem::new(
             Rule::AtomicTarget,
@@ -78,6 +81,9 @@ pub(super) fn access(
             kind,
             or_null: false,
         } => place.socket(kind, writes, size),
+        Kind::Object {
+            ty, or_null: false, ..
+        } => local::access(&place, ty),
         Kind::Scalar
         | Kind::Unknown
         | Kind::PacketEnd
@@ -86,7 +92,8 @@ pub(super) fn access(
         | Kind::Dynptr
         | Kind::MapValue { or_null: true, .. }
         | Kind::Memory { or_null: true, .. }
-        | Kind::Socket { or_null: true, .. } => Err(place.unusable()),
+        | Kind::Socket { or_null: true, .. }
+        | Kind::Object { or_null: true, .. } => Err(place.unusable()),
     }
 }
 

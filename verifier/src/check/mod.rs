@@ -3,6 +3,7 @@
 mod call;
 mod function;
 mod legacy;
+mod local;
 mod mem;
 mod object;
 mod text;

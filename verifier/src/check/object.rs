@@ -5,11 +5,11 @@ use bpf::btf::fields::{SpecialField, SpecialKind};
 use bpf::helper::{Arg, Prototype};
 use bpf::kfunc;
 
-use super::describe;
+use super::{describe, local};
 use crate::domain::{DynptrKind, Kind, StackObject, State, Value};
 use crate::platform;
 use crate::report::{Problem, Rule};
-use crate::transfer::{Context, DYNPTR_SLOTS, SlotAt, dynptr, object_place, slots_of};
+use crate::transfer::{Context, DYNPTR_SLOTS, SlotAt, dynptr, fields, object_place, slots_of};
 
 /// Whether a function may be called at all in the sections that are open.
 pub(super) fn section(state: &State, prototype: &Prototype) -> Result<(), Problem> {
@@ -153,25 +153,28 @@ fn field<'a>(
             .about(prototype.name)
             .why(format!("r{reg} is {}", describe(&cx.platform, value)))
     };
-    let Kind::MapValue {
-        map,
-        or_null: false,
-    } = value.kind
-    else {
+    let lockable = kind == SpecialKind::SpinLock && local::lockable(value);
+    if !lockable && !matches!(value.kind, Kind::MapValue { or_null: false, .. }) {
         return Err(problem(format!(
             "R{reg} type={} expected=map_value",
             value.kind.name()
         )));
-    };
+    }
     if value.range.as_constant().is_none() {
         return Err(problem(format!(
             "R{reg} doesn't have constant offset. {name} has to be at the constant offset"
         )));
     }
-    let map_name = cx.platform.map_name(map);
-    let Some(field) = cx.platform.declared.field(map, kind) else {
-        return Err(problem(format!("map '{map_name}' has no valid {name}"))
-            .help(format!("declare a `struct {name}` in the map's value type")));
+    let Some(field) = fields(cx, value.kind).iter().find(|f| f.kind == kind) else {
+        let place = match value.kind {
+            Kind::MapValue { map, .. } => format!("map '{}'", cx.platform.map_name(map)),
+            _ => "the object".to_owned(),
+        };
+        return Err(
+            problem(format!("{place} has no valid {name}")).help(format!(
+                "declare a `struct {name}` in the type of the value"
+            )),
+        );
     };
     if i64::from(field.offset) != value.min_offset() {
         return Err(problem(format!(

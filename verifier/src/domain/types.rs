@@ -74,6 +74,16 @@ pub enum Kind {
         /// Its first pc.
         pc: u32,
     },
+    /// An object that the program allocated.
+    Object {
+        /// BTF id of its structure.
+        ty: u32,
+        /// Whether it may be null.
+        or_null: bool,
+        /// Whether the program owns it; else a list or tree does, and it is only seen until the
+        /// lock is given back.
+        owned: bool,
+    },
     /// A dynptr that is not on the stack, as a callback or a global function is given it.
     Dynptr,
 }
@@ -120,6 +130,7 @@ impl Kind {
                 | Kind::MapValue { or_null: true, .. }
                 | Kind::Memory { or_null: true, .. }
                 | Kind::Socket { or_null: true, .. }
+                | Kind::Object { or_null: true, .. }
         )
     }
 
@@ -147,6 +158,11 @@ impl Kind {
                 | Kind::Memory { or_null: false, .. }
                 | Kind::Socket { or_null: false, .. }
                 | Kind::MapKey { .. }
+                | Kind::Object {
+                    or_null: false,
+                    owned: true,
+                    ..
+                }
         )
     }
 
@@ -170,6 +186,11 @@ impl Kind {
             Kind::Socket { kind, .. } => Kind::Socket {
                 kind,
                 or_null: false,
+            },
+            Kind::Object { ty, owned, .. } => Kind::Object {
+                ty,
+                or_null: false,
+                owned,
             },
             other => other,
         }
@@ -200,6 +221,8 @@ impl Kind {
             Kind::MapKey { .. } => "map_key",
             Kind::Function { .. } => "func",
             Kind::Dynptr => "dynptr_ptr",
+            Kind::Object { or_null: false, .. } => "ptr_",
+            Kind::Object { or_null: true, .. } => "ptr_or_null_",
             Kind::Socket { kind, or_null } => match (kind, or_null) {
                 (SocketKind::Common, false) => "sock_common",
                 (SocketKind::Common, true) => "sock_common_or_null",
@@ -249,8 +272,8 @@ pub struct Value {
     pub id: u32,
     /// The acquired reference that it carries, 0 for none.
     pub reference: u32,
-    /// The dynptr that it is a slice of, or which of a map's elements with a lock it is in; 0
-    /// for none.
+    /// The dynptr that it is a slice of, or which of a map's elements with a lock or allocated
+    /// objects it is in; 0 for none.
     pub owner: u32,
     /// For a packet pointer, how far the packet is known to reach.
     pub extent: Extent,

@@ -32,7 +32,8 @@ impl Pointers {
         if *first == Kind::Unknown {
             *first = *met;
         }
-        let own = |kind: &Kind| matches!(kind, Kind::Ctx | Kind::Socket { .. });
+        let own =
+            |kind: &Kind| matches!(kind, Kind::Ctx | Kind::Socket { .. } | Kind::Object { .. });
         if first == met || !own(first) && !own(met) {
             return Ok(());
         }

@@ -5,7 +5,7 @@
 //! is walked backwards from there, from the number to what it was computed from, and every kept
 //! state on the way notes what it must be compared by.
 
-use bpf::helper::Arg;
+use bpf::helper::{Arg, LocalArg};
 use isa::ebpf::{AluOp, AtomicOp, CallTarget, Insn, Operand, Reg};
 
 use super::Explorer;
@@ -70,6 +70,7 @@ pub(super) fn demands(cx: &Context<'_>, state: &State, insn: &Insn) -> Marks {
                         Arg::Size
                         | Arg::SizeOrZero
                         | Arg::ConstAllocSize
+                        | Arg::Local(LocalArg::Type)
                         | Arg::MemOrNull
                         | Arg::MapValueOrNull
                         | Arg::CtxOrNull

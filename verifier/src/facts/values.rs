@@ -104,7 +104,8 @@ pub(crate) fn register(state: &State, value: &Value) -> RegFact {
         Kind::Map { or_null: true, .. }
         | Kind::MapKey { .. }
         | Kind::Function { .. }
-        | Kind::Dynptr => RegKind::Unknown,
+        | Kind::Dynptr
+        | Kind::Object { .. } => RegKind::Unknown,
         Kind::Map { map, .. } => RegKind::Map { map: outer(map) },
         Kind::MapValue { map, or_null } => RegKind::MapValue {
             map: outer(map),
@@ -141,7 +142,8 @@ fn region(state: &State, kind: Kind) -> Region {
         | Kind::PacketEnd
         | Kind::Map { .. }
         | Kind::Function { .. }
-        | Kind::Dynptr => Region::Mixed,
+        | Kind::Dynptr
+        | Kind::Object { .. } => Region::Mixed,
     }
 }
 

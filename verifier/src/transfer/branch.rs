@@ -199,7 +199,8 @@ impl Branch {
             _ => return self.assume_packet(state, a, b, taken),
         };
         // Equal to something that is not null: not null either.
-        if equal && a.kind.or_null() != b.kind.or_null() {
+        let object = |v: &Value| matches!(v.kind, Kind::Object { .. });
+        if equal && a.kind.or_null() != b.kind.or_null() && !object(a) && !object(b) {
             let id = if a.kind.or_null() { a.id } else { b.id };
             if id != 0 {
                 state.resolve_null(id, false);

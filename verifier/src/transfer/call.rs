@@ -2,10 +2,10 @@
 
 use bpf::btf::fields::SpecialKind;
 use bpf::btf::signature::{Parameter, Signature};
-use bpf::helper::{Arg, Prototype, Return};
+use bpf::helper::{Arg, LocalArg, Prototype, Return};
 
 use super::mem::{slots, smear_all, window};
-use super::{Context, Effects, SlotAt, object};
+use super::{Context, Effects, SlotAt, local, object};
 use isa::ebpf::CallTarget;
 
 use crate::domain::{
@@ -156,11 +156,19 @@ pub(super) fn outside(
     }
     let result = result(cx, state, ids, pc, prototype);
     for argument in &given {
-        if matches!(argument.arg, Arg::RingbufRecord | Arg::AcquiredSocket) {
+        if matches!(
+            argument.arg,
+            Arg::RingbufRecord | Arg::AcquiredSocket | Arg::Local(LocalArg::Owned)
+        ) {
             let reference = state.top.regs[argument.reg].reference;
             if reference != 0 {
                 state.release(reference);
             }
+        }
+    }
+    for argument in &given {
+        if matches!(argument.arg, Arg::Local(LocalArg::NewNode(_))) {
+            local::give(state, argument.reg);
         }
     }
     let writes_packet = prototype.id == platform::DYNPTR_WRITE
@@ -300,6 +308,7 @@ fn result(
         }
         // The way on which it gives something is a fork.
         Return::IteratorNext => Value::constant(0),
+        Return::Local(what) => local::result(cx, state, ids, pc, prototype, what),
         Return::SliceOrNull => object::slice(state, ids, prototype),
         Return::MapValueOrNull => {
             let Some(map) = map_argument(state, prototype) else {

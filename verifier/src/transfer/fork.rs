@@ -1,9 +1,10 @@
 //! Second ways on from an instruction that is no branch: what a call or `may_goto` may do
 //! besides going on.
 
+use bpf::helper::Graph;
 use isa::ebpf::{CallTarget, Insn};
 
-use super::{Context, leave, object};
+use super::{Context, leave, local, object};
 use crate::domain::{Block, Callback, Frame, Ids, Kind, MapRef, State, Value};
 use crate::platform;
 
@@ -141,6 +142,11 @@ fn callback(
             };
             element(&mut frame, map, ids);
             frame.regs[4] = regs[3];
+        }
+        bpf::kfunc::RBTREE_ADD => {
+            for reg in &mut frame.regs[1..=2] {
+                *reg = local::seen(cx, ids, &regs[1], Graph::Tree);
+            }
         }
         platform::DRAIN => {
             frame.regs[1] = Value::pointer(Kind::Dynptr);

@@ -124,7 +124,8 @@ pub(super) fn load(
         | Kind::PacketMeta
         | Kind::Memory { .. }
         | Kind::MapKey { .. }
-        | Kind::Socket { .. } => number(Range::UNKNOWN),
+        | Kind::Socket { .. }
+        | Kind::Object { .. } => number(Range::UNKNOWN),
         Kind::Unknown
         | Kind::Scalar
         | Kind::PacketEnd

@@ -8,6 +8,7 @@ mod alu;
 pub(crate) mod branch;
 mod call;
 mod fork;
+mod local;
 mod mem;
 mod object;
 #[cfg(test)]
@@ -16,6 +17,8 @@ mod tests;
 use isa::ebpf::{CallTarget, Insn, Wide};
 
 pub(crate) use call::{Given, arguments_by_signature, constant_key, map_argument};
+
+pub(crate) use local::{comparing, fields, root_at};
 
 pub(crate) use fork::{ForkKind, ends_early, fork};
 pub(crate) use object::{DYNPTR_SLOTS, at as object_at, dynptr, place as object_place, slots_of};

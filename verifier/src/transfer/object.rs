@@ -184,7 +184,10 @@ pub(super) fn call(
                 pc: pc as u32,
             });
         }
-        platform::SPIN_UNLOCK => state.held.lock = None,
+        platform::SPIN_UNLOCK => {
+            state.held.lock = None;
+            super::local::unlocked(state);
+        }
         kfunc::RCU_READ_LOCK => state.held.rcu += 1,
         kfunc::RCU_READ_UNLOCK => state.held.rcu = state.held.rcu.saturating_sub(1),
         kfunc::PREEMPT_DISABLE => state.held.preempt += 1,
