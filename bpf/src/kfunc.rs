@@ -29,7 +29,7 @@ const fn kfunc<const N: usize>(
         ret,
         xdp: true,
         tc: true,
-        gpl_only: false,
+        gpl_only: true,
         changes_packet: false,
         packet_args: true,
         modelled: true,

@@ -704,7 +704,7 @@ fn hooks_that_the_nic_does_not_have() {
 
 #[test]
 fn a_helper_that_only_the_verifier_knows() {
-    let text = "call bpf_get_socket_uid\nr0 = 0\nexit\n";
+    let text = "call bpf_get_current_pid_tgid\nr0 = 0\nexit\n";
     let program = program_of(Some(Hook::TC), text);
     let findings = errors(&program, &nic("x86-dpu"));
     assert_eq!(findings, ["helper/no-body@0 error"]);

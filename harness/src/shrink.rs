@@ -109,7 +109,8 @@ impl Shrinker<'_> {
     /// Leaves out instructions: stretches of half the program, of a quarter, … of one; from the
     /// end, where what nobody needs any more collects.
     fn instructions(&mut self) {
-        let mut size = self.best.program.insns.len().next_power_of_two() / 2;
+        // Of a single instruction nothing can go, but the loop must end.
+        let mut size = (self.best.program.insns.len().next_power_of_two() / 2).max(1);
         loop {
             let mut any = false;
             let mut end = self.best.program.insns.len();
