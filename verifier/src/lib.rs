@@ -57,9 +57,11 @@ pub mod report;
 mod stack;
 mod transfer;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use bpf::{Finding, Program};
+use isa::ebpf::{AtomicOp, Insn};
 
 pub use facts::Facts;
 use report::Failure;
@@ -143,6 +145,28 @@ impl Verified {
     /// program's list of functions. 0 for a function that is not there.
     pub fn frame_bytes(&self, function: usize) -> u32 {
         self.frames.get(function).copied().unwrap_or(0)
+    }
+
+    /// The maps into whose values the program stores itself, in any way but by an atomic addition
+    /// whose old value it does not use.
+    ///
+    /// Where queues run side by side, every lookup in an array among these has to mark the
+    /// element ([`bpf::map::watch`]), also one that a backend inlines.
+    pub fn stores_into(&self) -> BTreeSet<usize> {
+        let insns = self.program.insns.iter().enumerate();
+        insns
+            .filter(|(_, insn)| match insn {
+                Insn::Store { .. } | Insn::StoreRelease { .. } => true,
+                Insn::Atomic { op, .. } => *op != AtomicOp::Add,
+                _ => false,
+            })
+            .map(|(pc, _)| self.facts(pc))
+            .filter(|facts| facts.reachable)
+            .filter_map(|facts| match facts.access?.region {
+                facts::Region::MapValue { map } => map,
+                _ => None,
+            })
+            .collect()
     }
 
     /// What the device's hooks found, in the order in which they found it. The program is safe

@@ -218,6 +218,11 @@ impl MapSet {
         }
     }
 
+    /// Whether some map is watched and does not rest: lookups then mark what they find.
+    pub fn is_marking(&self) -> bool {
+        self.maps.iter().any(|map| map.marking().is_some())
+    }
+
     /// Watched maps mark nothing until the next chunk begins: for chunks that go in arrival order.
     pub fn pause_watch(&self) {
         for map in &self.maps {

@@ -3,14 +3,15 @@
 //!
 //! Free of order are: maps that no program writes, per-CPU arrays, and maps that programs only
 //! change by atomic adds whose result nobody reads. Everything else needs arrival order, unless
-//! it can be [`watched`](super::watched): maps that programs reach through helpers alone.
+//! it can be [`watched`](super::watched): maps that programs reach through lookups and other helpers
+//! alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bpf::Program;
 use bpf::helper::Arg;
 use bpf::map::{MapId, MapType};
-use isa::ebpf::{AtomicOp, CallTarget, Insn};
+use isa::ebpf::{AtomicOp, CallTarget, Insn, Wide};
 use verifier::Verified;
 use verifier::facts::{Facts, RegKind, Region};
 
@@ -66,6 +67,8 @@ struct Uses {
     lookup: Option<usize>,
     /// First lookup of a value by CPU, which may be another queue's.
     by_cpu: Option<usize>,
+    /// First place where a program has the address of values without a lookup.
+    direct: Option<usize>,
 }
 
 /// Reasons why these programs, which run together, need arrival order; empty if they do not.
@@ -76,6 +79,7 @@ pub fn reasons(programs: &[&Verified]) -> Vec<OrderReason> {
     let maps = &first.program().maps;
     let after = stale::after_delete(programs);
     let stale = uses(programs, |program, pc| after[program].contains(&pc));
+    let unmarked = unmarked(programs);
     uses(programs, |_, _| true)
         .iter()
         .filter_map(|(&map, uses)| {
@@ -86,19 +90,34 @@ pub fn reasons(programs: &[&Verified]) -> Vec<OrderReason> {
                 id: map,
                 pc,
                 what,
-                watch: watchable(def.kind, uses, stale.get(&map)),
+                watch: watchable(def.kind, uses, stale.get(&map))
+                    .filter(|_| def.kind != MapType::Array || !unmarked.contains(&map)),
             })
         })
         .collect()
 }
 
-/// How a map that needs order can be watched. Native code reaches elements of arrays, and
-/// sections of global data, without a call that would mark them.
+/// The maps that some program looks up without storing into them: where they are arrays, native
+/// code of such a program reaches their elements without a mark.
+fn unmarked(programs: &[&Verified]) -> BTreeSet<MapId> {
+    let each = programs.iter().flat_map(|program| {
+        let marked = program.stores_into();
+        let uses = uses(std::slice::from_ref(program), |_, _| true);
+        uses.into_iter()
+            .filter(move |(map, uses)| uses.lookup.is_some() && !marked.contains(map))
+            .map(|(map, _)| map)
+    });
+    each.collect()
+}
+
+/// How a map that needs order can be watched. Sections of global data cannot: programs have
+/// their address without a call that would mark them.
 fn watchable(kind: MapType, uses: &Uses, stale: Option<&Uses>) -> Option<Watch> {
     let reused = stale.is_some_and(|s| s.load.or(s.store).or(s.add).is_some());
     let possible = match kind {
         MapType::Hash | MapType::PercpuHash | MapType::LruHash | MapType::LruPercpuHash => !reused,
         MapType::LpmTrie | MapType::Queue | MapType::Stack | MapType::BloomFilter => true,
+        MapType::Array => uses.direct.is_none(),
         _ => false,
     };
     (possible && uses.by_cpu.is_none()).then_some(Watch {
@@ -190,6 +209,12 @@ fn note(
                 });
             }
         }
+        Insn::LoadWide {
+            value: Wide::MapValue { map, .. },
+            ..
+        } => each(Some(*map as usize), &mut |u| {
+            u.direct.get_or_insert(pc);
+        }),
         Insn::Call(CallTarget::Helper(id)) => {
             note_helper(&mut each, *id, facts, pc);
         }

@@ -13,6 +13,8 @@
 //! * **Helpers** ([`crate::Symbol::Helper`]) are System V functions with r1 to r5 in rdi, rsi,
 //!   rdx, rcx, r8 and the run state in r9; the result is in rax. Before the call the code stores
 //!   the pc in [`RunState::pc`]; after it, it leaves if [`RunState::trap`] is not 0.
+//! * **Watched maps.** Where the program stores into an array ([`RunState::watched`]), its lookups
+//!   are inlined only while that is 0. Arrays that it does not store into are not marked.
 //! * **Registers.** Where the code of an instruction begins ([`crate::Image::source_map`]), each
 //!   eBPF register is in the machine register that [`registers`] gives; r10 only in functions
 //!   that use it. Whoever steps through the code sees the program's registers there.
@@ -64,8 +66,9 @@ pub struct RunState {
     /// 0, or not 0 once a helper has stopped the program: the code then leaves all its functions
     /// at once, with r0 = 0. [`LOAD_OUTSIDE`] leaves only the function that loaded.
     pub trap: u32,
-    /// Not used.
-    pub reserved: u32,
+    /// Not 0 while maps are watched for what depends on the order between queues: lookups that
+    /// the code inlines are then calls of the helper, which marks the element.
+    pub watched: u32,
     /// The engine's own.
     pub host: u64,
     /// Address of [`RunState::sock`].

@@ -1,5 +1,7 @@
 //! What is known of each instruction: the verifier's facts, in the questions that lowering asks.
 
+use std::collections::BTreeSet;
+
 use bpf::Hook;
 use isa::ebpf::{Operand, Reg, Width};
 use verifier::Verified;
@@ -19,11 +21,20 @@ pub(super) enum Touches {
 /// The verifier's facts.
 pub(super) struct Known<'a> {
     verified: &'a Verified,
+    stores_into: BTreeSet<usize>,
 }
 
 impl<'a> Known<'a> {
     pub(super) fn new(verified: &'a Verified) -> Known<'a> {
-        Known { verified }
+        Known {
+            verified,
+            stores_into: verified.stores_into(),
+        }
+    }
+
+    /// Whether lookups in this map have to mark what they find while maps are watched.
+    pub(super) fn marks(&self, map: usize) -> bool {
+        self.stores_into.contains(&map)
     }
 
     /// Whether any path reaches `pc`.

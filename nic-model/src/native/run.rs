@@ -299,7 +299,10 @@ pub(super) fn run(program: &Program, batch: &mut Batch) {
     let lists = (&mut batch.events, &mut batch.emitted);
     let mut walk = Walk {
         packets: Packets::new(program, programs.as_deref(), lists),
-        state: RunState::default(),
+        state: RunState {
+            watched: program.map_set.is_marking().into(),
+            ..RunState::default()
+        },
         entry: program.entry_point(),
         length: batch.memory.len(),
         memory: batch.memory.as_mut_ptr(),

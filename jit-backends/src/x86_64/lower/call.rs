@@ -40,6 +40,8 @@ pub(in super::super) enum Form {
         offset: u64,
         /// Whether each CPU has its own.
         percpu: bool,
+        /// Whether the helper is called instead while maps are watched.
+        marks: bool,
     },
     /// A bounds check of the index and the address computed.
     ArrayLookup {
@@ -51,20 +53,28 @@ pub(in super::super) enum Form {
         stride: u32,
         /// Whether each CPU has its own elements.
         percpu: bool,
+        /// Whether the helper is called instead while maps are watched.
+        marks: bool,
     },
 }
 
 impl Form {
     /// Whether code outside the image runs.
     pub(in super::super) fn leaves_code(self) -> bool {
-        matches!(self, Form::Call | Form::TailCall)
+        match self {
+            Form::Call | Form::TailCall => true,
+            Form::Cpu => false,
+            Form::ArrayElement { marks, .. } | Form::ArrayLookup { marks, .. } => marks,
+        }
     }
 
     /// Whether the run state is read.
     pub(in super::super) fn needs_state(self) -> bool {
         match self {
             Form::Call | Form::TailCall | Form::Cpu => true,
-            Form::ArrayElement { percpu, .. } | Form::ArrayLookup { percpu, .. } => percpu,
+            Form::ArrayElement { percpu, marks, .. } | Form::ArrayLookup { percpu, marks, .. } => {
+                percpu || marks
+            }
         }
     }
 }
@@ -93,6 +103,7 @@ pub(in super::super) fn form(program: &Program, known: &Known<'_>, pc: usize, id
                 return Form::Call;
             };
             let entries = def.max_entries;
+            let marks = !percpu && known.marks(map);
             if i32::try_from(stride).is_err() || i32::try_from(entries).is_err() {
                 return Form::Call;
             }
@@ -101,12 +112,14 @@ pub(in super::super) fn form(program: &Program, known: &Known<'_>, pc: usize, id
                     map,
                     offset: key * u64::from(stride),
                     percpu,
+                    marks,
                 },
                 _ => Form::ArrayLookup {
                     map,
                     entries,
                     stride,
                     percpu,
+                    marks,
                 },
             }
         }
@@ -128,18 +141,22 @@ impl Lowering<'_> {
                     map,
                     offset,
                     percpu,
-                } => {
-                    self.load_symbol(RAX, Symbol::MapValues { map, offset });
+                    marks,
+                } => self.inlined((pc, id), marks, |this| {
+                    this.load_symbol(RAX, Symbol::MapValues { map, offset });
                     if percpu {
-                        self.add_cpu(map);
+                        this.add_cpu(map);
                     }
-                }
+                }),
                 Form::ArrayLookup {
                     map,
                     entries,
                     stride,
                     percpu,
-                } => self.array_lookup(map, (entries, stride), percpu),
+                    marks,
+                } => self.inlined((pc, id), marks, |this| {
+                    this.array_lookup(map, (entries, stride), percpu);
+                }),
             },
             CallTarget::Local { .. } => match self.function_entry(pc) {
                 Some(label) => {
@@ -168,6 +185,26 @@ impl Lowering<'_> {
                 "callx is accepted by no version of Linux",
             ),
         }
+    }
+
+    /// A helper's call that becomes other code; where it has to mark what it finds, only while
+    /// maps are not watched.
+    fn inlined(&mut self, (pc, id): (usize, u32), marks: bool, emit: impl FnOnce(&mut Self)) {
+        if !marks {
+            return emit(self);
+        }
+        let watched = offset_of!(RunState, watched) as i32;
+        let call = self.e.new_label();
+        let done = self.e.new_label();
+        self.e
+            .access(access::COMPARE32_IMM8, access::CMP, STATE, watched);
+        self.e.ops.push(0);
+        x64!(&mut self.e; jne =>call);
+        emit(self);
+        x64!(&mut self.e; jmp =>done);
+        self.e.bind(call);
+        self.helper(pc, id);
+        self.e.bind(done);
     }
 
     fn leave_on_trap(&mut self) {
