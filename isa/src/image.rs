@@ -148,6 +148,8 @@ pub enum Symbol {
     },
     /// A fixed entry of the engine (a number of the set's `abi` module).
     Runtime(u32),
+    /// A place in the image itself, as a byte offset in its code.
+    Code(usize),
 }
 
 /// A range of code and the eBPF instructions it came from.

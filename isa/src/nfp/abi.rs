@@ -26,6 +26,66 @@ pub const LM_VALUE: u8 = 2;
 /// LM index register for accesses that need an address of their own.
 pub const LM_POINTER: u8 = 3;
 
+/// Unit of stack frames, in bytes of local memory: the main function's frame starts at a
+/// multiple of it, and a call moves the frame's base by a multiple of it.
+pub const FRAME_UNIT: u32 = 64;
+
+/// How an image is held against the device it is loaded into.
+///
+/// [`crate::Image::code`] holds the words as the driver's dump shows them: without
+/// error-correcting bits, and with the [`super::Relocation`] kind in bits 63:56. For every word
+/// of a kind, [`crate::Image::relocations`] has an entry whose
+/// [`crate::RelocationKind::Target`] is the kind's number and whose symbol says what goes there:
+///
+/// | kind | symbol | put there |
+/// |---|---|---|
+/// | `Branch`, `GoOut`, `GoAbort`, `GoPush`, `GoPop` | [`crate::Symbol::Code`] | start + offset / 8, as branch address |
+/// | `NextPacket` | [`crate::Symbol::Runtime`]\([`link::NEXT_PACKET`]) | the device's done address |
+/// | `Helper` | [`crate::Symbol::Helper`] | the helper's address, as the record's FUNC entry says |
+/// | `Immed` | [`crate::Symbol::Code`] | start + offset / 8, as 16-bit immediate |
+/// | [`link::MAP_ID`] (not in the top byte) | [`crate::Symbol::Map`] | the device's id of the map, as 16-bit immediate |
+///
+/// [`super::link()`] does all of this.
+pub mod link {
+    /// Number of the relocation of an `immed` that loads a map's id. In the image it holds
+    /// [`FIRST_MAP_ID`] plus the map's index in the program's list: the id on a device that
+    /// holds the program's maps alone.
+    pub const MAP_ID: u8 = 16;
+    /// The id of the first map of a device; ids count up from there. Never 0, at most 0xffff:
+    /// with another id the driver would load it with other instructions.
+    pub const FIRST_MAP_ID: u16 = 1;
+    /// The symbol of the place where a finished program jumps to (BPF_DONE), with its result in
+    /// A0 (see [`super::result`]).
+    pub const NEXT_PACKET: u32 = 0;
+}
+
+/// How a program calls a helper of the firmware: it jumps to the helper's address, and two more
+/// instructions after the jump are executed (they set [`call::MAP`] or [`call::POINTER_TYPE`],
+/// and the return address).
+///
+/// The firmware keeps r6 to r9 (GPRs 12 to 19), A22, B22 and LM1. It may change LM0, LM2 and
+/// LM3: the program sets LM0 again where it had changed it for the call.
+pub mod call {
+    /// In bank B: where the helper jumps back to, an absolute code-store address.
+    pub const RETURN: u8 = 0;
+    /// In bank A, for map helpers: the map's id. The key is in local memory at LM0
+    /// ([`super::LM_STACK`]), for an update the value at LM2 ([`super::LM_VALUE`]); flags are in
+    /// r4 (GPRs 8 and 9). The result is r0 in both banks: for a lookup the address of the value
+    /// (low half GPR 0, high half GPR 1) or 0, else the return code, 64 bits.
+    pub const MAP: u8 = 0;
+    /// In bank A, for `perf_event_output`: what kind of memory r4 points to. The other arguments
+    /// are in r1 to r5 (r2: the map's id; r4: the pointer; r5: the size in bytes).
+    pub const POINTER_TYPE: u8 = 1;
+    /// r4 is the number 0.
+    pub const SCALAR: u8 = 1;
+    /// r4 is an address in map memory.
+    pub const MAP_VALUE: u8 = 4;
+    /// r4 is a byte address in local memory.
+    pub const STACK: u8 = 6;
+    /// r4 is an address in packet memory.
+    pub const PACKET: u8 = 8;
+}
+
 /// Words of the packet vector.
 pub mod vector {
     /// Packet length in its bits 13:0.

@@ -6,6 +6,7 @@
 //! | word to instruction | [`decode()`]: accepts exactly what encoding produces |
 //! | word to code store and back | [`seal`], [`unseal`]: the error-correcting bits |
 //! | word before loading | [`Relocation`]: what its top byte says |
+//! | image to the code store's contents | [`link()`] |
 //! | instruction to text | `Display`, in GNU objdump's form (`-M ctx4`) |
 //!
 //! All bit positions stand in one table, [`form::FORMS`]; operands and the rule that places them in the A
@@ -29,6 +30,7 @@ mod codec;
 mod ecc;
 pub mod form;
 mod insn;
+mod link;
 mod operand;
 mod reloc;
 mod text;
@@ -39,5 +41,6 @@ pub use insn::{
     ALU_OPS, AddressMode, AluOp, COMMANDS, CONDITIONS, Command, Condition, ContextSwap, Insn,
     MulSize, MulStep, SHF_OPS, ShfOp, Shift, Width,
 };
+pub use link::{LinkError, Place, link};
 pub use operand::{Operand, OperandError, Sources};
 pub use reloc::{PLACEHOLDER, Relocation};

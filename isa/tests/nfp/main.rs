@@ -7,6 +7,7 @@
 )]
 
 mod forms;
+mod link;
 mod objdump;
 mod variety;
 mod words;

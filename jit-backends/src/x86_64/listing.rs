@@ -147,6 +147,7 @@ fn symbol_name(image: &Image, symbol: Symbol) -> String {
         Symbol::Map(map) => map_name(map),
         Symbol::MapValues { map, offset: 0 } => format!("{}.values", map_name(map)),
         Symbol::MapValues { map, offset } => format!("{}.values+{offset:#x}", map_name(map)),
+        Symbol::Code(at) => label(image, at),
         Symbol::Runtime(number) => RUNTIME_NAMES
             .iter()
             .find(|(n, _)| *n == number)

@@ -160,7 +160,7 @@ fn relocate(image: &Image, resolver: &Resolver<'_>, insns: &mut [Insn]) -> Resul
                 let first = first.ok_or(malformed("a map has no value 0"))?;
                 Wide::Value(address::map_value(id, first.0) + offset)
             }
-            Symbol::Helper(_) | Symbol::Runtime(_) => {
+            Symbol::Helper(_) | Symbol::Runtime(_) | Symbol::Code(_) => {
                 return Err(malformed("this engine has no such symbol"));
             }
         };

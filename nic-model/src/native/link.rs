@@ -106,6 +106,6 @@ fn value(
         }
         Symbol::Runtime(RUNTIME_TAIL_CALL) => Ok(entries::tail_call_address()),
         Symbol::Runtime(RUNTIME_LOAD_PACKET) => Ok(entries::load_packet_address()),
-        Symbol::Runtime(_) => Err("the engine has no such entry"),
+        Symbol::Runtime(_) | Symbol::Code(_) => Err("the engine has no such entry"),
     }
 }

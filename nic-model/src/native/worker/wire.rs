@@ -92,6 +92,7 @@ enum Named {
     Map(usize),
     MapValues { map: usize, offset: u64 },
     Runtime(u32),
+    Code(usize),
 }
 
 impl RelocationPart {
@@ -109,6 +110,7 @@ impl RelocationPart {
                 Symbol::Map(map) => Named::Map(map),
                 Symbol::MapValues { map, offset } => Named::MapValues { map, offset },
                 Symbol::Runtime(number) => Named::Runtime(number),
+                Symbol::Code(at) => Named::Code(at),
             },
         }
     }
@@ -127,6 +129,7 @@ impl RelocationPart {
                 Named::Map(map) => Symbol::Map(map),
                 Named::MapValues { map, offset } => Symbol::MapValues { map, offset },
                 Named::Runtime(number) => Symbol::Runtime(number),
+                Named::Code(at) => Symbol::Code(at),
             },
         }
     }
