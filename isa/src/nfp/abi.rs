@@ -5,6 +5,10 @@
 //! differ between cards (where programs start, where a finished one jumps, where the helpers
 //! are) come from the device record.
 
+mod device;
+
+pub use device::DeviceWord;
+
 /// Low half of eBPF register `n` (0 to 9): GPR `2n`, in both banks. The high half is the next.
 pub const fn gpr(n: u8) -> u8 {
     2 * n
