@@ -8,6 +8,7 @@
 //! Bodies trust their arguments' types as the verifier proved them; an address or a map handle
 //! that is none all the same gives a [`TrapCause`].
 
+pub mod callback;
 mod conversions;
 mod csum;
 mod event;

@@ -38,6 +38,7 @@ mod bloom;
 mod bounds;
 mod chunk;
 mod def;
+mod elements;
 mod errno;
 mod fifo;
 mod host;
@@ -56,6 +57,7 @@ pub mod watch;
 
 pub use array::ArrayLayout;
 pub use def::{DataSection, InitialSlot, MapDef, MapType, SlotValue};
+pub use elements::Elements;
 pub use errno::{Errno, to_r0};
 pub use layout::{Layout, LayoutKind, MemberLayout};
 pub use memory::Memory;

@@ -2,6 +2,7 @@
 //! two-slot loads, all programs of a setup one after the other.
 
 use bpf::Program;
+use bpf::helper::callback::calls_back;
 use isa::ebpf::{
     AluOp, AtomicOp, CallTarget, Cond, Insn, MemSize, Operand, PacketBase, Reg, SwapKind, Wide,
     Width,
@@ -133,6 +134,8 @@ operations! {
         MayGoto,
         /// Helper `imm`.
         Helper,
+        /// Helper `imm`, which calls functions of the program.
+        CallBack,
         TailCall,
         /// Function at `offset`.
         Call,
@@ -416,7 +419,11 @@ impl Builder<'_> {
             Insn::Call(CallTarget::Helper(12)) => Cell::new(Op::TailCall),
             Insn::Call(CallTarget::Helper(id)) => Cell {
                 imm: i64::from(id),
-                ..Cell::new(Op::Helper)
+                ..Cell::new(if calls_back(id) {
+                    Op::CallBack
+                } else {
+                    Op::Helper
+                })
             },
             Insn::Call(CallTarget::Local { offset }) => Cell {
                 offset: self.target(pc, pc as i64 + 1 + i64::from(offset)),

@@ -5,6 +5,7 @@
 //! jumps the count is the distance of the indices, so a taken jump only shifts `origin`. The
 //! limit is checked on backward jumps and calls, without which no run is long.
 
+use bpf::helper::callback::{self, Callback, Turn};
 use bpf::helper::{self, MAX_TAIL_CALLS};
 use bpf::run::TrapCause;
 
@@ -34,6 +35,8 @@ pub(super) struct Saved {
     /// Cell after the call.
     next: usize,
     may_goto: u32,
+    /// The helper that calls, if it is not the program itself.
+    pub(super) callback: Option<Box<Callback>>,
 }
 
 /// Runs the entry program on a packet; `watch` looks at every instruction, if it looks at all.
@@ -165,6 +168,51 @@ pub(super) fn run<W: Watch>(packet: &mut Packet<'_>, watch: &mut W) -> End {
                 }
             }};
         }
+        /// Enters the function at a cell.
+        macro_rules! enter {
+            ($target:expr, $callback:expr, $next:expr) => {{
+                if packet.depth + 1 == FRAMES {
+                    let limit = FRAMES as u32;
+                    trap!(TrapCause::CallDepth { limit });
+                }
+                if (pc + 1).wrapping_sub(origin) as u64 > FUEL {
+                    trap!(TrapCause::Fuel { limit: FUEL });
+                }
+                packet.depth += 1;
+                packet.saved.push(Saved {
+                    registers: [r[6], r[7], r[8], r[9]],
+                    next: $next,
+                    may_goto,
+                    callback: $callback,
+                });
+                may_goto = MAY_GOTO_LOOPS;
+                r[10] = space::frame_pointer(packet.depth);
+                packet.clear_frame(packet.depth);
+                jump!($target);
+            }};
+        }
+        /// What a helper that calls functions does next; with r0 of the call before.
+        macro_rules! turn {
+            ($callback:expr, $result:expr, $next:expr) => {{
+                let mut callback: Box<Callback> = $callback;
+                let key = space::key(packet.saved.len());
+                match callback.turn(packet, $result, key) {
+                    Err(cause) => trap!(cause),
+                    Ok(Turn::Call(args)) => {
+                        let Some(cell) = space::of_function(callback.function, cells.len()) else {
+                            let target = callback.function as i64;
+                            trap!(TrapCause::BadJump { target });
+                        };
+                        r[1..6].copy_from_slice(&args);
+                        enter!(cell, Some(callback), $next);
+                    }
+                    Ok(Turn::Done(r0)) => {
+                        r[0] = r0;
+                        jump!($next);
+                    }
+                }
+            }};
+        }
         /// Leaves the function with r0.
         macro_rules! leave {
             () => {{
@@ -175,6 +223,9 @@ pub(super) fn run<W: Watch>(packet: &mut Packet<'_>, watch: &mut W) -> End {
                 r[6..10].copy_from_slice(&caller.registers);
                 r[10] = space::frame_pointer(packet.depth);
                 may_goto = caller.may_goto;
+                if let Some(callback) = caller.callback {
+                    turn!(callback, Some(r[0]), caller.next);
+                }
                 jump!(caller.next);
             }};
         }
@@ -361,25 +412,14 @@ pub(super) fn run<W: Watch>(packet: &mut Packet<'_>, watch: &mut W) -> End {
                 }
                 Ok(_) => {}
             },
-            Op::Call => {
-                if packet.depth + 1 == FRAMES {
-                    let limit = FRAMES as u32;
-                    trap!(TrapCause::CallDepth { limit });
+            Op::CallBack => {
+                let args = [r[1], r[2], r[3], r[4], r[5]];
+                match callback::begin(imm as u32, packet, args) {
+                    Ok(callback) => turn!(Box::new(callback), None, pc + 1),
+                    Err(cause) => trap!(cause),
                 }
-                if (pc + 1).wrapping_sub(origin) as u64 > FUEL {
-                    trap!(TrapCause::Fuel { limit: FUEL });
-                }
-                packet.depth += 1;
-                packet.saved.push(Saved {
-                    registers: [r[6], r[7], r[8], r[9]],
-                    next: pc + 1,
-                    may_goto,
-                });
-                may_goto = MAY_GOTO_LOOPS;
-                r[10] = space::frame_pointer(packet.depth);
-                packet.clear_frame(packet.depth);
-                jump!(offset as usize);
             }
+            Op::Call => enter!(offset as usize, None, pc + 1),
             Op::Exit => leave!(),
             Op::Bad => trap!(TrapCause::BadInstruction),
             Op::Nowhere => {

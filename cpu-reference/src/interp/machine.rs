@@ -13,7 +13,7 @@ use bpf::skb::{Skb, Stored};
 use super::Shared;
 use super::code::{Cell, Op};
 use super::exec::Saved;
-use super::space::{self, CTX, FRAME_BYTES, FRAME_STRIDE, PACKET, SOCK, STACK};
+use super::space::{self, CTX, FRAME_BYTES, FRAME_STRIDE, KEY, PACKET, SOCK, STACK};
 
 /// What one packet's run reads and writes.
 pub(super) struct Packet<'a> {
@@ -98,12 +98,20 @@ impl Packet<'_> {
         match space::region(address) {
             CTX => return self.load_context(offset, size),
             SOCK => return self.skb.as_ref()?.load_sock(offset as usize, size),
+            KEY => return self.key_at(address, size).map(number),
             _ => {}
         }
         let found = self.shared.regions.find(address, size)?;
         found
             .readable
             .then(|| found.map.memory().load(found.at, size))?
+    }
+
+    /// Bytes of the key that a helper handed to a function of the program.
+    fn key_at(&self, address: u64, size: usize) -> Option<&[u8]> {
+        let (depth, at) = space::in_key(address);
+        let callback = self.saved.get(depth)?.callback.as_ref()?;
+        callback.key().get(at..at + size)
     }
 
     /// Stores the lower `N` bytes (1, 2, 4 or 8) of a value. `None`: see [`Packet::why_not`].
@@ -326,6 +334,9 @@ impl Machine for Packet<'_> {
                 .map(|bytes| into.copy_from_slice(bytes)),
             STACK => stack_at(address, size, self.depth)
                 .and_then(|at| self.stack.get(at..at + size))
+                .map(|bytes| into.copy_from_slice(bytes)),
+            KEY => self
+                .key_at(address, size)
                 .map(|bytes| into.copy_from_slice(bytes)),
             _ => self
                 .shared

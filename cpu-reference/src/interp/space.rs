@@ -25,6 +25,11 @@ const HANDLE: u32 = 4;
 const FUNCTION: u32 = 5;
 /// The socket that a tc packet belongs to. It can be read.
 pub(super) const SOCK: u32 = 6;
+/// Keys that a helper hands to a function it calls: that of the call at depth `n` lies at
+/// `n * KEY_STRIDE`. They can be read.
+pub(super) const KEY: u32 = 7;
+/// Distance of those keys: no key is longer than 512 bytes (`MAX_BPF_STACK` of Linux).
+const KEY_STRIDE: u32 = 1024;
 /// First region of map values.
 const FIRST_VALUE: u32 = 1 << CHUNK_BITS;
 /// Regions are given to maps in chunks of so many bits.
@@ -63,6 +68,26 @@ pub(super) const fn region(address: u64) -> u32 {
 /// The address of the function that starts at `cell`.
 pub(super) const fn function(cell: u32) -> u64 {
     address(FUNCTION, cell)
+}
+
+/// The cell that the address of a function names.
+pub(super) fn of_function(address: u64, cells: usize) -> Option<usize> {
+    let cell = address as u32 as usize;
+    (region(address) == FUNCTION && cell < cells).then_some(cell)
+}
+
+/// Where the function that is called at `depth` finds its key.
+pub(super) const fn key(depth: usize) -> u64 {
+    address(KEY, BASE + depth as u32 * KEY_STRIDE)
+}
+
+/// The depth of the call whose key an address of the keys' region lies in, and the byte in it.
+pub(super) fn in_key(address: u64) -> (usize, usize) {
+    let offset = (address as u32).wrapping_sub(BASE);
+    (
+        (offset / KEY_STRIDE) as usize,
+        (offset % KEY_STRIDE) as usize,
+    )
 }
 
 /// The frame pointer of the function at `depth` (0 is the entry).

@@ -269,13 +269,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_modelled_helper_of_xdp_is_there_but_tail_call() {
+    fn every_modelled_helper_of_xdp_is_there_but_those_that_run_code() {
         let on_xdp = |id| helper::prototype_on(&bpf::Hook::XDP, id);
         let modelled = helper::PROTOTYPES
             .iter()
             .filter_map(|p| on_xdp(p.id))
             .filter(|p| p.modelled && p.xdp);
-        let ids: Vec<u32> = modelled.map(|p| p.id).filter(|id| *id != 12).collect();
+        let runs_code = |id| id == 12 || helper::callback::calls_back(id);
+        let ids: Vec<u32> = modelled
+            .map(|p| p.id)
+            .filter(|id| !runs_code(*id))
+            .collect();
         let ours: Vec<u32> = HELPERS.iter().map(|(id, _)| *id).collect();
         assert_eq!(ours, ids);
     }

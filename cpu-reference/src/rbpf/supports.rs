@@ -6,6 +6,7 @@
 //! keeps the upper half; a 64-bit jump compares with the immediate's zero extension where RFC
 //! 9669 wants the sign extension; all functions share 512 bytes of stack, 256 to each caller.
 
+use bpf::helper::callback::calls_back;
 use bpf::helper::prototype;
 use bpf::{Finding, Hook, Program, Stage, helper};
 use isa::ebpf::{AluOp, CallTarget, Cond, Insn, Operand, Reg, SwapKind, Wide, Width};
@@ -125,8 +126,15 @@ fn instruction(insn: &Insn) -> Option<&'static str> {
             value: Wide::Value(_) | Wide::Map(_) | Wide::MapValue { .. },
             ..
         } => None,
+        Insn::LoadWide {
+            value: Wide::Function { .. },
+            ..
+        } => Some("its helpers cannot call functions of the program"),
         Insn::LoadWide { .. } => Some("it loads numbers only"),
         Insn::Call(CallTarget::Helper(TAIL_CALL)) => Some("it has no tail calls"),
+        Insn::Call(CallTarget::Helper(id)) if calls_back(id) => {
+            Some("its helpers cannot call functions of the program")
+        }
         Insn::Call(CallTarget::Helper(id)) => {
             let known = prototype(id).is_some_and(|p| p.modelled) && super::machine::has(id);
             (!known).then_some("the helper has no body")

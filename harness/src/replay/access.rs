@@ -230,7 +230,9 @@ fn touch(program: &Verified, pc: usize, insn: &Insn) -> Option<Touch> {
             }
             "bpf_map_push_elem" => Some(Touch::Whole { does: Does::Write }),
             "bpf_map_pop_elem" => Some(Touch::Whole { does: Does::Both }),
-            "bpf_map_peek_elem" => Some(Touch::Whole { does: Does::Read }),
+            "bpf_map_peek_elem" | "bpf_for_each_map_elem" => {
+                Some(Touch::Whole { does: Does::Read })
+            }
             _ => None,
         },
         _ => None,

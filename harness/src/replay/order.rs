@@ -65,6 +65,8 @@ struct Uses {
     change: Option<(usize, &'static str)>,
     /// First lookup.
     lookup: Option<usize>,
+    /// First helper that goes through all elements.
+    iterated: Option<usize>,
     /// First lookup of a value by CPU, which may be another queue's.
     by_cpu: Option<usize>,
     /// First place where a program has the address of values without a lookup.
@@ -120,7 +122,9 @@ fn watchable(kind: MapType, uses: &Uses, stale: Option<&Uses>) -> Option<Watch> 
         MapType::Array => uses.direct.is_none(),
         _ => false,
     };
-    (possible && uses.by_cpu.is_none()).then_some(Watch {
+    // Which elements there are is no matter of one cell.
+    let cells = uses.by_cpu.is_none() && uses.iterated.is_none();
+    (possible && cells).then_some(Watch {
         lookups_write: uses.store.is_some() || (uses.add.is_some() && uses.load.is_some()),
     })
 }
@@ -241,10 +245,12 @@ fn note_helper(
             u.change.get_or_insert((pc, what));
         });
     }
-    if matches!(
-        id,
-        id::MAP_LOOKUP | id::MAP_PEEK | id::MAP_LOOKUP_PERCPU | id::MAP_FOR_EACH
-    ) {
+    if id == id::MAP_FOR_EACH {
+        each(map, &mut |u| {
+            u.iterated.get_or_insert(pc);
+        });
+    }
+    if matches!(id, id::MAP_LOOKUP | id::MAP_PEEK | id::MAP_LOOKUP_PERCPU) {
         each(map, &mut |u| {
             u.lookup.get_or_insert(pc);
         });
@@ -399,6 +405,40 @@ mod tests {
             (by_cpu[0].pc, by_cpu[0].what),
             (6, "lookup of another CPU's value")
         );
+    }
+
+    #[test]
+    fn a_map_that_is_gone_through_needs_order_if_it_is_written() {
+        let reasons_of = |body: &str| {
+            let text = format!(
+                ".map flows type=hash key=8 value=8 entries=16
+                 r1 = map[flows] ll
+                 r2 = each ll
+                 r3 = 0
+                 r4 = 0
+                 call bpf_for_each_map_elem
+                 r0 = 2
+                 exit
+                 each:
+                 {body}
+                 r0 = 0
+                 exit
+"
+            );
+            let set = load("case.bpf", text.as_bytes(), &LoadOptions::default()).unwrap();
+            let program = Arc::new(set.programs[0].clone());
+            let verified = crate::pipeline::verify(&program).unwrap();
+            let found = reasons(&[&verified]);
+            found
+                .into_iter()
+                .map(|r| (r.pc, r.what, r.watch))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(reasons_of("r1 = *(u64 *)(r3 + 0)"), []);
+        let deletes = reasons_of("call bpf_map_delete_elem");
+        assert_eq!(deletes, [(9, "delete", None)]);
+        let stores = reasons_of("*(u64 *)(r3 + 0) = 1");
+        assert_eq!(stores, [(9, "store to a value", None)]);
     }
 
     #[test]

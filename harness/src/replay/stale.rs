@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use bpf::helper::callback::calls_back;
 use isa::ebpf::{CallTarget, Insn};
 use verifier::Verified;
 
@@ -13,21 +14,41 @@ use verifier::Verified;
 const TAIL_CALL: u32 = 12;
 const MAP_DELETE: u32 = 3;
 
+/// Whether a function of the program may return to behind such a call.
+fn returns_here(target: CallTarget) -> bool {
+    match target {
+        CallTarget::Local { .. } => true,
+        CallTarget::Helper(id) => calls_back(id),
+        CallTarget::Kfunc { .. } | CallTarget::Reg(_) => false,
+    }
+}
+
+/// Where functions begin whose address the program takes, for helpers to call.
+fn called_back(insns: &[Insn]) -> impl Iterator<Item = usize> {
+    let named = |(pc, insn): (usize, &Insn)| match insn {
+        Insn::LoadWide { .. } => insn
+            .function_target(pc)
+            .and_then(|to| usize::try_from(to).ok()),
+        _ => None,
+    };
+    insns.iter().enumerate().filter_map(named)
+}
+
 /// The pcs that one of these programs may execute in a packet after it, or one that called it,
 /// has deleted a key; more rather than fewer. By index of the program.
 pub(super) fn after_delete(programs: &[&Verified]) -> Vec<BTreeSet<usize>> {
     let insns = |program: usize| &programs[program].program().insns;
-    let calls = |program: usize, wanted: fn(&CallTarget) -> bool| {
+    let calls = |program: usize, wanted: fn(CallTarget) -> bool| {
         insns(program)
             .iter()
             .enumerate()
             .filter_map(move |(pc, insn)| {
-                matches!(insn, Insn::Call(target) if wanted(target)).then_some(pc)
+                matches!(insn, Insn::Call(target) if wanted(*target)).then_some(pc)
             })
     };
     let mut seen = vec![BTreeSet::new(); programs.len()];
     let mut todo: Vec<(usize, usize)> = (0..programs.len())
-        .flat_map(|p| calls(p, |t| *t == CallTarget::Helper(MAP_DELETE)).map(move |pc| (p, pc + 1)))
+        .flat_map(|p| calls(p, |t| t == CallTarget::Helper(MAP_DELETE)).map(move |pc| (p, pc + 1)))
         .collect();
     while let Some((program, pc)) = todo.pop() {
         let Some(insn) = insns(program).get(pc) else {
@@ -48,9 +69,11 @@ pub(super) fn after_delete(programs: &[&Verified]) -> Vec<BTreeSet<usize>> {
             // To wherever a function is called; the program's own end goes nowhere, so this is
             // more than can be.
             Insn::Exit => {
-                for call in calls(program, |t| matches!(t, CallTarget::Local { .. })) {
+                for call in calls(program, returns_here) {
                     todo.push((program, call + 1));
                 }
+                // A helper calls the function once more.
+                todo.extend(called_back(insns(program)).map(|pc| (program, pc)));
             }
             _ => todo.push((program, pc + insn.slots())),
         }

@@ -11,10 +11,8 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::case::Case;
 
-/// Rows that no loaded program holds: linking turns them into others, or they are refused, or (a
-/// function's address) only helpers without a body yet take what they load.
-const NO_CASE: [&str; 6] = [
-    "lddw_function",
+/// Rows that no loaded program holds: linking turns them into others, or they are refused.
+const NO_CASE: [&str; 5] = [
     "lddw_map_fd",
     "lddw_map_fd_value",
     "lddw_btf_id",

@@ -13,6 +13,10 @@
 //! * **Helpers** ([`crate::Symbol::Helper`]) are System V functions with r1 to r5 in rdi, rsi,
 //!   rdx, rcx, r8 and the run state in r9; the result is in rax. Before the call the code stores
 //!   the pc in [`RunState::pc`]; after it, it leaves if [`RunState::trap`] is not 0.
+//! * **Callbacks.** Where a helper takes a function, the register holds the address of one of the
+//!   code's functions. The helper calls it like the code does: r1 to r5 in the registers of
+//!   [`WITH_CALLS`], the run state in r12; it preserves what System V says, r0 is in rax. A function
+//!   that was stopped returns with [`RunState::trap`] set, and the helper then does too.
 //! * **Watched maps.** Where the program stores into an array ([`RunState::watched`]), its lookups
 //!   are inlined only while that is 0. Arrays that it does not store into are not marked.
 //! * **Registers.** Where the code of an instruction begins ([`crate::Image::source_map`]), each

@@ -13,6 +13,13 @@ pub const PACKET: u32 = 2;
 pub const STACK: u32 = 3;
 /// Region of the socket that a tc packet belongs to.
 pub const SOCK: u32 = 4;
+/// Functions: the offset is that of the first slot. No memory lies there.
+pub const FUNCTIONS: u32 = 5;
+/// Keys that a helper hands to a function it calls: that of the call which has `n` callers lies
+/// at `n * KEY_STRIDE`. They can be read.
+pub const KEYS: u32 = 6;
+/// Distance of those keys: no key is longer than 512 bytes.
+pub const KEY_STRIDE: u32 = 1024;
 /// Region of map 0; map `n` is `MAPS + n`.
 pub const MAPS: u32 = 0x100;
 /// Handle of map 0 (no memory lies there); map `n` is `HANDLES + n`.
@@ -25,6 +32,26 @@ pub const BASE: u32 = 0x1000;
 /// The address of a byte.
 pub const fn at(region: u32, offset: u32) -> u64 {
     (region as u64) << 32 | offset as u64
+}
+
+/// The address of the function that begins at a slot.
+pub const fn function(slot: usize) -> u64 {
+    at(FUNCTIONS, BASE + slot as u32)
+}
+
+/// The slot that the address of a function names.
+pub const fn function_slot(address: u64) -> Option<usize> {
+    let offset = address as u32;
+    if (address >> 32) as u32 == FUNCTIONS && offset >= BASE {
+        Some((offset - BASE) as usize)
+    } else {
+        None
+    }
+}
+
+/// Where the function that is called with so many callers finds its key.
+pub const fn key(callers: usize) -> u64 {
+    at(KEYS, BASE + callers as u32 * KEY_STRIDE)
 }
 
 /// What names a map in a register.

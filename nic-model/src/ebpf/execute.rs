@@ -1,6 +1,7 @@
 //! The instructions: RFC 9669, as this device does them.
 
 use bpf::helper;
+use bpf::helper::callback::{self, Callback, Turn, calls_back};
 use bpf::run::TrapCause;
 use bpf::skb::Stored;
 use isa::ebpf::{
@@ -35,6 +36,8 @@ struct Caller<'p> {
     program: &'p Loaded,
     pc: usize,
     saved: [u64; 4],
+    /// The helper that calls, if it is not the program itself.
+    callback: Option<Box<Callback>>,
 }
 
 impl<'p> Calls<'p> {
@@ -61,6 +64,15 @@ impl<'p> Calls<'p> {
         let caller = self.callers.pop()?;
         self.stack.truncate(self.stack.len() - FRAME_BYTES);
         Some(caller)
+    }
+
+    /// Bytes of the key that a helper handed to a function, `offset` bytes into the keys' region.
+    pub(super) fn key(&self, offset: u32, size: usize) -> Option<&[u8]> {
+        let offset = offset.wrapping_sub(address::BASE);
+        let callers = (offset / address::KEY_STRIDE) as usize;
+        let callback = self.callers.get(callers)?.callback.as_ref()?;
+        let at = (offset % address::KEY_STRIDE) as usize;
+        callback.key().get(at..at.saturating_add(size))
     }
 
     /// r10 of the function that runs.
@@ -158,9 +170,9 @@ impl Run<'_, '_> {
                 Insn::LoadWide { dst, value } => {
                     let value = match value {
                         Wide::Value(value) => value,
+                        Wide::Function { offset } => address::function(jump(pc, offset)),
                         // Relocated while loading; what is left names nothing on this device.
-                        Wide::Function { .. }
-                        | Wide::Map(_)
+                        Wide::Map(_)
                         | Wide::MapValue { .. }
                         | Wide::MapFd(_)
                         | Wide::MapFdValue { .. }
@@ -236,7 +248,7 @@ impl Run<'_, '_> {
                     self.registers[0] = loaded.unwrap_or(0);
                     if loaded.is_none() {
                         // The function that loads returns 0.
-                        match self.leave() {
+                        match self.leave().map_err(trap)? {
                             Some(caller) => next = caller,
                             None => return Ok(0),
                         }
@@ -272,29 +284,24 @@ impl Run<'_, '_> {
                         Some(()) => next = 0,
                     }
                 }
+                Insn::Call(CallTarget::Helper(id)) if calls_back(id) => {
+                    let [_, r1, r2, r3, r4, r5, ..] = self.registers;
+                    let callback = callback::begin(id, self, [r1, r2, r3, r4, r5]).map_err(trap)?;
+                    next = self.turn(Box::new(callback), None, next).map_err(trap)?;
+                }
                 Insn::Call(CallTarget::Helper(id)) => {
                     let [_, r1, r2, r3, r4, r5, ..] = self.registers;
                     let r0 = helper::call(id, self, [r1, r2, r3, r4, r5]).map_err(trap)?;
                     self.registers[0] = r0;
                 }
                 Insn::Call(CallTarget::Local { offset }) => {
-                    let [.., r6, r7, r8, r9, _] = self.registers;
-                    let caller = Caller {
-                        program: self.program,
-                        pc: next,
-                        saved: [r6, r7, r8, r9],
-                    };
-                    if !self.calls.enter(caller) {
-                        let limit = MAX_FRAMES as u32;
-                        return Err(trap(TrapCause::CallDepth { limit }));
-                    }
-                    self.registers[10] = self.calls.frame_pointer();
+                    self.enter(next, None).map_err(trap)?;
                     next = jump(pc, offset);
                 }
                 Insn::Call(CallTarget::Kfunc { .. } | CallTarget::Reg(_)) => {
                     return Err(trap(TrapCause::BadInstruction));
                 }
-                Insn::Exit => match self.leave() {
+                Insn::Exit => match self.leave().map_err(trap)? {
                     Some(caller) => next = caller,
                     None => return Ok(self.registers[0]),
                 },
@@ -303,13 +310,64 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Leaves a function: where its caller goes on, `None` from the entry function.
-    fn leave(&mut self) -> Option<usize> {
-        let caller = self.calls.leave()?;
+    /// Enters a function, which returns to the slot `next`.
+    fn enter(&mut self, next: usize, callback: Option<Box<Callback>>) -> Result<(), TrapCause> {
+        let [.., r6, r7, r8, r9, _] = self.registers;
+        let caller = Caller {
+            program: self.program,
+            pc: next,
+            saved: [r6, r7, r8, r9],
+            callback,
+        };
+        if !self.calls.enter(caller) {
+            let limit = MAX_FRAMES as u32;
+            return Err(TrapCause::CallDepth { limit });
+        }
+        self.registers[10] = self.calls.frame_pointer();
+        Ok(())
+    }
+
+    /// What a helper that calls functions does next, with r0 of the call before: the slot at which
+    /// the run goes on. The helper's own call goes on at `next`.
+    fn turn(
+        &mut self,
+        mut callback: Box<Callback>,
+        result: Option<u64>,
+        next: usize,
+    ) -> Result<usize, TrapCause> {
+        let key = address::key(self.calls.callers.len());
+        match callback.turn(self, result, key)? {
+            Turn::Call(args) => {
+                let target = callback.function;
+                let slot = address::function_slot(target).ok_or(TrapCause::BadJump {
+                    target: target as i64,
+                })?;
+                self.registers[1..6].copy_from_slice(&args);
+                self.enter(next, Some(callback))?;
+                Ok(slot)
+            }
+            Turn::Done(r0) => {
+                self.registers[0] = r0;
+                Ok(next)
+            }
+        }
+    }
+
+    /// Leaves a function: where the run goes on, `None` from the entry function.
+    fn leave(&mut self) -> Result<Option<usize>, TrapCause> {
+        let Some(caller) = self.calls.leave() else {
+            return Ok(None);
+        };
         self.program = caller.program;
         self.registers[6..10].copy_from_slice(&caller.saved);
         self.registers[10] = self.calls.frame_pointer();
-        Some(caller.pc)
+        match caller.callback {
+            None => Ok(Some(caller.pc)),
+            Some(callback) => {
+                let r0 = self.registers[0];
+                self.turn(callback, Some(r0), caller.pc).map(Some)
+            }
+        }
     }
 
     fn get(&self, register: Reg) -> u64 {

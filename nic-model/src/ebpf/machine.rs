@@ -11,7 +11,7 @@ use bpf::run::{
 use bpf::skb::{Skb, Stored};
 
 use super::Loaded;
-use super::address::{self, CTX, PACKET, SOCK, STACK};
+use super::address::{self, CTX, KEYS, PACKET, SOCK, STACK};
 use super::execute::Calls;
 use super::trace::Watch;
 use crate::ProgramTable;
@@ -173,6 +173,7 @@ impl Run<'_, '_> {
                     .get(at..at.saturating_add(size))
                     .map(little_endian)
             }
+            KEYS => self.calls.key(offset, size).map(little_endian),
             _ => {
                 self.cost.map_accesses += 1;
                 address::value_map(address)
@@ -274,6 +275,7 @@ impl Machine for Run<'_, '_> {
                 .calls
                 .stack
                 .get(offset as usize..(offset as usize).saturating_add(size)),
+            KEYS => self.calls.key(offset, size),
             _ => None,
         };
         if let Some(from) = from {

@@ -78,6 +78,33 @@ pub(super) static mut ENTERED: Entered = Entered {
     preserved: [0; 6],
 };
 
+/// Calls a function of the program from a helper, with r1 to r5 and the run state in the machine
+/// registers that `isa::x86_64::abi::WITH_CALLS` gives; gives r0.
+///
+/// # Safety
+/// `function` must be the address of a function of the code that `state` runs.
+#[unsafe(naked)]
+pub(super) unsafe extern "sysv64" fn call(
+    args: *const [u64; 5],
+    function: u64,
+    state: *mut RunState,
+) -> u64 {
+    naked_asm!(
+        "push r12",
+        "mov r12, rdx",
+        "mov rax, rsi",
+        "mov r10, rdi",
+        "mov rdi, [r10]",
+        "mov rsi, [r10 + 8]",
+        "mov rdx, [r10 + 16]",
+        "mov r9, [r10 + 24]",
+        "mov r8, [r10 + 32]",
+        "call rax",
+        "pop r12",
+        "ret",
+    )
+}
+
 /// A way out for a fault: where the stack was, and where to go on.
 #[derive(Debug, Default)]
 #[repr(C)]

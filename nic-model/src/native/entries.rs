@@ -6,11 +6,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bpf::helper;
+use bpf::helper::callback::{self, Turn, calls_back};
 use bpf::run::TrapCause;
 use isa::x86_64::abi::{Entry, Helper, LOAD_OUTSIDE, RunState};
 
-use super::Program;
 use super::machine::{HostMachine, Run};
+use super::{Program, enter};
 use crate::ProgramId;
 
 /// `bpf_tail_call`.
@@ -54,11 +55,64 @@ unsafe extern "sysv64" fn entry<const ID: u32>(
     r5: u64,
     state: *mut RunState,
 ) -> u64 {
+    let args = [r1, r2, r3, r4, r5];
+    if calls_back(ID) {
+        // SAFETY: native code hands on the state that it was given, and the address of a function
+        // of its own where the helper takes one.
+        return unsafe { call_back(ID, args, state) };
+    }
     // SAFETY: native code hands on the state that it was given.
+    unsafe { with_machine(ID, state, |machine| helper::call(ID, machine, args)) }
+}
+
+/// A helper that calls functions of the program. Between the calls it has the machine, during
+/// them the code has it.
+///
+/// # Safety
+/// `state` is what the run loop gave to the code that calls, and the function that the helper is
+/// given is one of the code's own.
+unsafe fn call_back(id: u32, args: [u64; 5], state: *mut RunState) -> u64 {
+    let mut callback = None;
+    // SAFETY: by contract.
     unsafe {
-        with_machine(ID, state, |machine| {
-            helper::call(ID, machine, [r1, r2, r3, r4, r5])
-        })
+        with_machine(id, state, |machine| {
+            callback = Some(callback::begin(id, machine, args)?);
+            Ok(0)
+        });
+    }
+    let Some(mut callback) = callback else {
+        return 0;
+    };
+    // The function finds the key here. No key is longer (`MAX_BPF_STACK` of Linux).
+    let mut key = [0_u8; 512];
+    let mut result = None;
+    loop {
+        let mut turn = None;
+        // SAFETY: by contract.
+        unsafe {
+            with_machine(id, state, |machine| {
+                let address = key.as_ptr() as u64;
+                turn = Some(callback.turn(machine, result, address)?);
+                Ok(0)
+            });
+        }
+        match turn {
+            None => return 0,
+            Some(Turn::Done(r0)) => return r0,
+            Some(Turn::Call(args)) => {
+                for (to, from) in key.iter_mut().zip(callback.key()) {
+                    *to = *from;
+                }
+                let args = &raw const args;
+                // SAFETY: by contract; nothing here refers to the state meanwhile.
+                result = Some(unsafe { enter::call(args, callback.function, state) });
+                // SAFETY: by contract.
+                let trap = unsafe { (*state).trap };
+                if trap != 0 {
+                    return 0;
+                }
+            }
+        }
     }
 }
 
