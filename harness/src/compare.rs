@@ -93,6 +93,42 @@ impl Difference {
             Difference::Events { .. } => "events",
         }
     }
+
+    /// The field and, where they are short, both sides, in one line.
+    pub fn brief(&self) -> String {
+        let field = self.field();
+        match self {
+            Difference::Verdict { nic, reference } => {
+                format!(
+                    "{field} (NIC {}, reference {})",
+                    nic.name(),
+                    reference.name()
+                )
+            }
+            Difference::ReturnCode { nic, reference } => {
+                format!("{field} (NIC {nic:#x}, reference {reference:#x})")
+            }
+            Difference::Context {
+                name,
+                nic,
+                reference,
+            } => format!("{name} (NIC {nic:#x}, reference {reference:#x})"),
+            Difference::Frame {
+                first,
+                nic,
+                reference,
+            } => format!(
+                "{field} from byte {first} (NIC {} bytes, reference {})",
+                nic.len(),
+                reference.len()
+            ),
+            Difference::Trap { .. }
+            | Difference::Redirect { .. }
+            | Difference::Meta { .. }
+            | Difference::Emitted { .. }
+            | Difference::Events { .. } => field.to_owned(),
+        }
+    }
 }
 
 /// What a reference does not tell, or tells in another form.

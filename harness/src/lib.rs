@@ -53,7 +53,7 @@
 //! [`pipeline::assess`] alone answers whether a NIC takes a program, without running it.
 //!
 //! What belongs here: joining the stages, replay ([`replay`]), comparing ([`compare`],
-//! [`mapdiff`], [`verdicts`]), deciding ([`decide`]), telling ([`report`], [`outcomes`]), test files
+//! [`mapdiff`], [`verdicts`]), deciding ([`decide`]), telling ([`report`], [`outcomes`], [`sent`]), test files
 //! of packet programs ([`testfile`]). The command line
 //! ([`cli`]) only parses and prints. What does not: what any one stage knows.
 
@@ -80,6 +80,7 @@ pub mod report;
 pub mod repro;
 pub mod rules;
 pub mod seeds;
+pub mod sent;
 pub mod shrink;
 pub mod side;
 pub mod testbed;

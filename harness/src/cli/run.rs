@@ -17,13 +17,14 @@ use super::output::Output;
 use super::repro;
 use crate::decide::Verdict;
 use crate::error::{Error, Status};
-use crate::outcomes::{OutcomeLines, Sent};
+use crate::outcomes::OutcomeLines;
 use crate::races::{MOST_PACKETS, Races};
 use crate::replay::order::Order;
 use crate::report::render_finding;
 use crate::report::run::Report;
 use crate::repro::Run;
 use crate::seeds::Seeds;
+use crate::sent::Sent;
 use crate::testbed::{FrameIn, OnMismatch, ReferenceChoice, Settings, Testbed};
 use crate::trace::Trace;
 
@@ -72,7 +73,11 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> 
         .as_deref()
         .map(|p| OutcomeLines::create(p, &set))
         .transpose()?;
-    let mut sent = args.out.as_deref().map(Sent::create).transpose()?;
+    let mut sent = args
+        .out
+        .as_deref()
+        .map(|p| Sent::create(p, &nic.name))
+        .transpose()?;
     let (mut trace, mut kept) = (None, Vec::new());
     if testbed.is_running() {
         let mut sink = |packet: &crate::replay::lanes::Processed<'_>| {
