@@ -266,6 +266,9 @@ pub enum TrapCause {
     /// An instruction the engine does not have.
     #[error("the engine has no such instruction")]
     BadInstruction,
+    /// A division by zero, on a NIC that stops there.
+    #[error("division by zero, at which this NIC stops")]
+    DivisionByZero,
     /// A jump to where no instruction is.
     #[error("jump to slot {target}, where no instruction is")]
     BadJump {

@@ -33,6 +33,7 @@ rules! {
     HOOK_RAW = "hook/raw", "a program without a hook cannot be attached to a NIC";
     NOT_TRANSLATED = "image/not-translated", "whether the image fits is known only after translation";
     TOO_LONG = "image/too-long", "the program is longer than the NIC's program memory";
+    DIVISION_BY_ZERO = "isa/division-by-zero", "the NIC stops at a division by zero";
     ISA = "isa/not-on-nic", "the NIC does not execute this instruction";
     TOO_NEW = "isa/too-new", "the instruction is newer than the NIC's instruction set";
     LOOPS = "loops/not-on-nic", "the NIC does not execute loops";

@@ -137,6 +137,13 @@ pub static ROWS: &[Row] = &[
         "instructions refused whatever their group and version",
     ),
     row(
+        "isa.division_by_zero",
+        Choice(&["zero", "halt", "unknown"]),
+        Optional,
+        0x15,
+        "what a division by zero does: give 0 and a modulo its dividend (RFC 9669 section 4.1, the default), or stop the core",
+    ),
+    row(
         "isa.atomic_regions",
         Names(Domain::Regions),
         Always,
@@ -166,6 +173,13 @@ pub static ROWS: &[Row] = &[
         Always,
         0x22,
         "functions in the deepest chain of calls, the entry included; 1: no calls",
+    ),
+    row(
+        "calls.handler",
+        Choice(&["hbpf-tests"]),
+        Optional,
+        0x23,
+        "what `call N` reaches in programs without a hook; hbpf-tests: the handler of hBPF's own tests, 0 gathers the low bytes of r1 to r4 above r5, 7 gives a random number of 31 bits",
     ),
     row(
         "map.types",
@@ -545,6 +559,13 @@ pub static ROWS: &[Row] = &[
         Cost,
         0,
         "div, mod, signed or not",
+    ),
+    row(
+        "cycles.divide_by_zero",
+        Number(0, BIG, UNKNOWN),
+        ModelOptional,
+        0,
+        "div, mod by zero, where that stops the core",
     ),
     row("cycles.wide", Number(0, BIG, UNKNOWN), Cost, 0, "lddw"),
     row(

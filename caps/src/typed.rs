@@ -78,6 +78,8 @@ classes! {
     Shift = "shift";
     /// div, mod, signed or not.
     Divide = "divide";
+    /// Division by zero where it stops the core.
+    DivideByZero = "divide_by_zero";
     /// lddw (both slots together).
     Wide = "wide";
     /// Unconditional jump.
@@ -189,6 +191,21 @@ impl Caps {
     /// Functions in the deepest chain of calls, the entry included.
     pub fn call_frames(&self) -> Bound {
         self.bound("calls.frames")
+    }
+
+    /// Whether a division by zero stops the core, instead of giving 0 (RFC 9669 section 4.1).
+    pub fn halts_on_division_by_zero(&self) -> bool {
+        self.layers("isa.division_by_zero")
+            .any(|(_, fact)| matches!(&fact.value, Value::Choice(word) if word == "halt"))
+    }
+
+    /// The name of what `call N` reaches in programs without a hook.
+    pub fn call_handler(&self) -> Option<&str> {
+        self.layers("calls.handler")
+            .find_map(|(_, fact)| match &fact.value {
+                Value::Choice(word) => Some(word.as_str()),
+                _ => None,
+            })
     }
 
     /// What a program can do to a frame.

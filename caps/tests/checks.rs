@@ -195,6 +195,30 @@ out:
     );
 }
 
+/// hBPF 23cccc7, tests/data/err-div-by-zero-reg.test: the core stops.
+#[test]
+fn a_divisor_that_can_be_zero_stops_some_cores() {
+    let text = "
+  r2 = *(u32 *)(r1 + 16)
+  r0 = 7
+  r0 /= r2
+  exit
+";
+    let guarded = text.replace("  r0 /=", "  if r2 == 0 goto +1\n  r0 /=");
+    assert_eq!(
+        errors(&program(text), &nic("hbpf")),
+        ["isa/division-by-zero@2 error"]
+    );
+    assert_eq!(errors(&program(&guarded), &nic("hbpf")), [""; 0]);
+    let unknown = with("hbpf", &["isa.division_by_zero=unknown"]);
+    assert_eq!(
+        short(&check(&program(text), &unknown)),
+        ["isa/division-by-zero@2 warning"]
+    );
+    let zero = with("hbpf", &["isa.division_by_zero=zero"]);
+    assert_eq!(errors(&program(text), &zero), [""; 0]);
+}
+
 #[test]
 fn atomics_are_told_from_other_instructions() {
     let text = COUNTER.replace(

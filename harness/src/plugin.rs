@@ -67,11 +67,13 @@ pub fn answer(request: &Request<'_>, side: &Side<'_>) -> Result<Result<u64, Stri
         program: Arc::new(program),
         memory,
         expected: Expected::Error,
+        ticks: None,
+        undecodable: None,
     };
-    Ok(match execute(&case, side) {
+    Ok(match execute(&case, side).end {
         Ok(r0) if has_hook => Ok(u64::from(r0 as u32)),
         Ok(r0) => Ok(r0),
-        Err(Stop::NotTaken(why) | Stop::Trapped(why)) => Err(why),
+        Err(Stop::NotTaken(why) | Stop::Halted(why) | Stop::Trapped(why)) => Err(why),
     })
 }
 

@@ -296,6 +296,11 @@ impl Side<'_> {
         }
     }
 
+    /// Whether its engine counts cycles: the NIC's profile has what instructions cost.
+    pub fn counts_cycles(&self) -> bool {
+        matches!(self, Side::Nic(device) if device.caps.costs().is_known())
+    }
+
     /// Whether it executes eBPF itself and checks every access, so that it also takes programs
     /// that nobody proved safe.
     pub fn executes_ebpf(&self) -> bool {

@@ -1,7 +1,7 @@
 //! What the facts say holds at every instruction of a run: programs, generated and real, in the
 //! checked interpreter, each register and stack slot against its fact.
 //!
-//! For longer runs: `NICBED_CASES=20000 NICBED_SEED=7 cargo test -p harness --test facts_hold`.
+//! For longer runs: `NICBED_PROGRAMS=20000 NICBED_SEED=7 cargo test -p harness --test facts_hold`.
 //! What is wrong shrinks to the smallest program, written as a case to `target/tmp/found/`.
 #![allow(
     clippy::unwrap_used,
@@ -193,7 +193,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 fn facts_hold_in_generated_programs() {
     let from = number("NICBED_SEED", 0);
     let (mut steps, mut ran) = (0, 0);
-    for seed in from..from + number("NICBED_CASES", 300) {
+    for seed in from..from + number("NICBED_PROGRAMS", 300) {
         let program = Arc::new(generate::program(&Spec::default(), seed));
         let frames = frames(&program, seed, 6);
         match hold(&program, &frames) {

@@ -1,7 +1,7 @@
 //! Random programs: whatever is accepted runs without a fault, and what the facts say holds at
 //! every instruction; and the kernel's verdict is the same.
 //!
-//! For longer runs: `NICBED_CASES=100000 NICBED_SEED=7 cargo test -p verifier --test generated`.
+//! For longer runs: `NICBED_PROGRAMS=100000 NICBED_SEED=7 cargo test -p verifier --test generated`.
 //! A difference shrinks to the smallest program that shows it, which is written as a case to
 //! `target/tmp/found/`.
 #![allow(
@@ -21,12 +21,12 @@ use support::{generate, kernel, machine};
 use verifier::facts::{RegFact, RegKind};
 use verifier::{Options, Verified, verify};
 
-/// Programs per run; `NICBED_CASES` gives another number.
+/// Programs per run; `NICBED_PROGRAMS` gives another number.
 fn seeds() -> std::ops::Range<u64> {
     #[expect(clippy::disallowed_methods, reason = "how long the test may take")]
     let number = |name| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
     let from = number("NICBED_SEED").unwrap_or(0);
-    from..from + number("NICBED_CASES").unwrap_or(300)
+    from..from + number("NICBED_PROGRAMS").unwrap_or(300)
 }
 
 fn accepted(program: &bpf::Program) -> Result<Verified, Box<verifier::Rejection>> {

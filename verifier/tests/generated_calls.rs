@@ -13,12 +13,12 @@ use std::sync::Arc;
 use support::{calls, kernel};
 use verifier::{Options, verify};
 
-/// Programs per run; `NICBED_CASES` gives another number.
+/// Programs per run; `NICBED_PROGRAMS` gives another number.
 fn seeds() -> std::ops::Range<u64> {
     #[expect(clippy::disallowed_methods, reason = "how long the test may take")]
     let number = |name| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
     let from = number("NICBED_SEED").unwrap_or(0);
-    from..from + number("NICBED_CASES").unwrap_or(1000)
+    from..from + number("NICBED_PROGRAMS").unwrap_or(1000)
 }
 
 /// Takes out lines that the difference does not need.

@@ -1,8 +1,9 @@
 //! Instructions: groups, versions, single opcodes, atomics.
 
 use bpf::finding::Severity;
-use isa::ebpf::{CpuVersion, Group, Insn, Row};
-use verifier::facts::Region;
+use isa::ebpf::{AluOp, CpuVersion, Group, Insn, Operand, Row, Width};
+use verifier::Facts;
+use verifier::facts::{RegKind, Region};
 
 use super::{Certainty, Checker, Ground};
 use crate::rules;
@@ -21,6 +22,7 @@ enum Refusal<'a> {
 pub(super) fn check(checker: &mut Checker<'_>) {
     for (pc, insn, facts) in checker.reachable() {
         let row = insn.row();
+        division(checker, pc, insn, facts);
         let is_atomic = matches!(
             insn,
             Insn::Atomic { .. } | Insn::LoadAcquire { .. } | Insn::StoreRelease { .. }
@@ -88,6 +90,56 @@ pub(super) fn check(checker: &mut Checker<'_>) {
                 );
             }
         }
+    }
+}
+
+/// A division whose divisor can be zero, where that stops the core.
+fn division(checker: &mut Checker<'_>, pc: usize, insn: &Insn, facts: &Facts) {
+    let Insn::Alu {
+        op: AluOp::Div | AluOp::Sdiv | AluOp::Mod | AluOp::Smod,
+        width,
+        src: Operand::Reg(divisor),
+        ..
+    } = insn
+    else {
+        return;
+    };
+    let fact = facts.registers[divisor.index()];
+    let least = match width {
+        Width::W64 => fact.range.umin,
+        Width::W32 => u64::from(fact.range.u32_min),
+    };
+    if fact.kind == RegKind::Scalar && least > 0 {
+        return;
+    }
+    for ground in checker.grounds("isa.division_by_zero") {
+        let (severity, message) = match &ground.fact.value {
+            Value::Choice(word) if word == "halt" => (
+                Severity::Error,
+                format!(
+                    "{} stops if {divisor} is 0 here, where a CPU goes on with 0",
+                    checker.caps.name
+                ),
+            ),
+            Value::Choice(_) => continue,
+            _ => (
+                Severity::Warning,
+                format!(
+                    "what {} does if {divisor} is 0 here is not known",
+                    checker.caps.name
+                ),
+            ),
+        };
+        let why = checker.why(&ground);
+        checker.add(
+            severity,
+            rules::DIVISION_BY_ZERO,
+            Some(pc),
+            insn.row().mnemonic(),
+            message,
+            why,
+            "compare the divisor with 0 before, and divide only if it is not",
+        );
     }
 }
 

@@ -94,7 +94,7 @@ pub(super) fn side(backend: &str, nic: Option<&str>) -> Result<Side<'static>, Er
     Side::by_name(backend, nic, Some(super::workers()))
 }
 
-/// The cases that a path names: itself, or all `.data` files in and below a folder, by name.
+/// The cases that a path names: itself, or all `.data` and `.test` files in and below a folder, by name.
 fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
     let fail =
         |path: &Path, e: &dyn std::fmt::Display| Error::input(format!("{}: {e}", path.display()));
@@ -110,14 +110,14 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
             // A link to a folder may lead around in a circle.
             if path.is_dir() && !path.is_symlink() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|e| e == "data") {
+            } else if path.extension().is_some_and(|e| e == "data" || e == "test") {
                 found.push(path);
             }
         }
     }
     if found.is_empty() {
         return Err(Error::input(format!(
-            "{}: there is no .data file in or below it",
+            "{}: there is no .data or .test file in or below it",
             path.display()
         )));
     }

@@ -3,15 +3,22 @@
 //! A file has sections that begin with a line `-- NAME`: `asm` (the suite's assembly) or `raw`
 //! (64-bit instruction words), `mem` (bytes in hex), `result` (r0, decimal or `0x…`) or `error`
 //! (the program must not run to its end; the text is the runtime's own and is not compared).
-//! `c` and `no register offset` are for people. `#` begins a comment; lines may end in CR LF.
+//! `c` and `no register offset` are for people. `ticks` is ours: cycles of the whole program, on
+//! engines that count them. `#` begins a comment; lines may end in CR LF.
+//!
+//! A file whose name ends in `.test` is of hBPF's suite (hBPF 23cccc7, `tests/data`), in which
+//! words of `raw` stand in the order of memory, `raw` beside `asm` is what that must encode to,
+//! a `result` beside `error` is the r0 at which the core stopped, and a case with neither must run
+//! to its end. `args` and `expected` are options of its runner: they may not set registers here.
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use bpf::program::{LineInfo, Source};
 use bpf::{Hook, Program};
-use isa::ebpf::{AsmError, DecodeError, Group, Insn, decode, parse_suite_asm};
+use isa::ebpf::{AsmError, DecodeError, Group, Insn, decode, encode, parse_suite_asm};
 
 /// Most bytes of a case's memory.
 pub const MOST_MEMORY: usize = 1 << 20;
@@ -25,6 +32,8 @@ pub enum Expected {
     Result(u64),
     /// It is refused, or stopped.
     Error,
+    /// It runs to its end, whatever r0 is then.
+    End,
 }
 
 /// A case.
@@ -38,6 +47,11 @@ pub struct Case {
     pub memory: Vec<u8>,
     /// What it must come to.
     pub expected: Expected,
+    /// Cycles that it must take, where the engine counts them.
+    pub ticks: Option<u64>,
+    /// Why the words of an error case are no instructions: then there is no program, and the
+    /// case has come to what it must.
+    pub undecodable: Option<DecodeError>,
 }
 
 /// Why a file is no case.
@@ -50,7 +64,7 @@ pub enum CaseError {
         line: usize,
     },
     /// A line `-- NAME` whose name means nothing.
-    #[error("line {line}: unknown section `{name}`; there are asm, raw, mem, result, error")]
+    #[error("line {line}: unknown section `{name}`; there are asm, raw, mem, result, error, ticks")]
     Section {
         /// Line, from 1.
         line: usize,
@@ -81,6 +95,20 @@ pub enum CaseError {
         /// What should.
         expected: &'static str,
     },
+    /// An option of the suite's own runner that changes how a program runs.
+    #[error("line {line}: `{found}` is not modelled: r1 is the memory, r2 its length")]
+    Argument {
+        /// Line, from 1.
+        line: usize,
+        /// The option.
+        found: String,
+    },
+    /// The words of `raw` are not what `asm` encodes to.
+    #[error("raw: the words are not those of asm, which encodes to {found}")]
+    Encoding {
+        /// What the assembly encodes to, in the file's form.
+        found: String,
+    },
     /// The assembly does not read.
     #[error("{0}")]
     Asm(AsmError),
@@ -107,6 +135,8 @@ enum Section {
     Memory,
     Result,
     Error,
+    Ticks,
+    Arguments,
 }
 
 /// The sections of a file, with line numbers.
@@ -118,6 +148,7 @@ struct Sections<'t> {
     memory: Vec<(usize, &'t str)>,
     result: Option<(usize, &'t str)>,
     error: bool,
+    ticks: Option<(usize, &'t str)>,
 }
 
 impl Case {
@@ -131,9 +162,12 @@ impl Case {
                 .split('\n')
                 .count(),
         })?;
-        let sections = Sections::split(text)?;
+        let is_hbpf = Path::new(file).extension().is_some_and(|e| e == "test");
+        let sections = Sections::split(text, is_hbpf)?;
         let expected = match (&sections.result, sections.error) {
             (Some((line, text)), false) => Expected::Result(number(*line, text)?),
+            (_, true) if is_hbpf => Expected::Error,
+            (None, false) if is_hbpf => Expected::End,
             (None, true) => Expected::Error,
             (Some((line, _)), true) => {
                 return Err(CaseError::Twice {
@@ -148,7 +182,14 @@ impl Case {
             }
         };
         let memory = sections.memory()?;
-        let (insns, lines) = sections.instructions()?;
+        let ticks = sections.ticks.map(|(line, text)| number(line, text));
+        let (insns, lines, undecodable) = match sections.instructions(is_hbpf) {
+            Ok((insns, lines)) => (insns, lines, None),
+            Err(CaseError::Decode(error)) if expected == Expected::Error => {
+                (Vec::new(), Vec::new(), Some(error))
+            }
+            Err(error) => return Err(error),
+        };
         if insns.len() > MOST_SLOTS {
             return Err(CaseError::TooLarge {
                 what: "instruction slots",
@@ -161,6 +202,8 @@ impl Case {
             file: file.to_owned(),
             memory,
             expected,
+            ticks: ticks.transpose()?,
+            undecodable,
         })
     }
 
@@ -174,7 +217,8 @@ impl Case {
 /// A program of hook `Raw` around instructions; `lines` gives for each slot its line, or nothing.
 pub fn raw_program(file: &str, insns: Vec<Insn>, memory: usize, lines: &[usize]) -> Program {
     let stem = file.rsplit('/').next().unwrap_or(file);
-    let stem = stem.strip_suffix(".data").unwrap_or(stem);
+    let stem = stem.strip_suffix(".data").or(stem.strip_suffix(".test"));
+    let stem = stem.unwrap_or(file.rsplit('/').next().unwrap_or(file));
     let mut source = Source::default();
     let mut last = 0;
     for (pc, line) in lines.iter().enumerate().filter(|(_, line)| **line != 0) {
@@ -202,7 +246,7 @@ pub fn raw_program(file: &str, insns: Vec<Insn>, memory: usize, lines: &[usize])
 }
 
 impl<'t> Sections<'t> {
-    fn split(text: &'t str) -> Result<Sections<'t>, CaseError> {
+    fn split(text: &'t str, is_hbpf: bool) -> Result<Sections<'t>, CaseError> {
         let mut sections = Sections {
             asm: None,
             raw: Vec::new(),
@@ -210,6 +254,7 @@ impl<'t> Sections<'t> {
             memory: Vec::new(),
             result: None,
             error: false,
+            ticks: None,
         };
         let mut section = Section::None;
         let mut asm = String::new();
@@ -219,8 +264,8 @@ impl<'t> Sections<'t> {
             asm.push('\n');
             let line = line.strip_suffix('\r').unwrap_or(line);
             if let Some(name) = line.trim_start().strip_prefix("--") {
-                section = section_of(number, name.trim())?;
-                sections.begin(section, number)?;
+                section = section_of(number, name.trim(), is_hbpf)?;
+                sections.begin(section, number, is_hbpf)?;
                 continue;
             }
             let content = line.split('#').next().unwrap_or_default().trim();
@@ -228,11 +273,18 @@ impl<'t> Sections<'t> {
                 continue;
             }
             match section {
-                Section::None => {}
+                Section::Arguments if content.starts_with('r') => {
+                    return Err(CaseError::Argument {
+                        line: number,
+                        found: content.to_owned(),
+                    });
+                }
+                Section::None | Section::Arguments => {}
                 Section::Asm => asm.push_str(content),
                 Section::Raw => sections.raw.push((number, content)),
                 Section::Memory => sections.memory.push((number, content)),
                 Section::Error => sections.error = true,
+                Section::Ticks => sections.ticks = Some((number, content)),
                 Section::Result if sections.result.is_some() => {
                     return Err(CaseError::Twice {
                         line: number,
@@ -249,16 +301,24 @@ impl<'t> Sections<'t> {
         Ok(sections)
     }
 
-    fn begin(&mut self, section: Section, line: usize) -> Result<(), CaseError> {
+    fn begin(&mut self, section: Section, line: usize, is_hbpf: bool) -> Result<(), CaseError> {
         let twice = |what| Err(CaseError::Twice { line, what });
+        let (has_asm, has_raw) = (self.asm.is_some(), self.has_raw);
         match section {
-            Section::Asm | Section::Raw if self.asm.is_some() || self.has_raw => {
+            Section::Asm if has_asm || has_raw && !is_hbpf => {
+                return twice("a second program (asm or raw)");
+            }
+            Section::Raw if has_raw || has_asm && !is_hbpf => {
                 return twice("a second program (asm or raw)");
             }
             Section::Asm => self.asm = Some(String::new()),
             Section::Raw => self.has_raw = true,
             Section::Error => self.error = true,
-            Section::None | Section::Memory | Section::Result => {}
+            Section::None
+            | Section::Memory
+            | Section::Result
+            | Section::Ticks
+            | Section::Arguments => {}
         }
         Ok(())
     }
@@ -287,18 +347,33 @@ impl<'t> Sections<'t> {
     }
 
     /// The instructions, and for each slot its line.
-    fn instructions(&self) -> Result<(Vec<Insn>, Vec<usize>), CaseError> {
+    fn instructions(&self, is_hbpf: bool) -> Result<(Vec<Insn>, Vec<usize>), CaseError> {
+        let mut raw = Vec::new();
+        for (line, text) in &self.raw {
+            for token in text.split_whitespace() {
+                let word = number(*line, token)?;
+                raw.extend(if is_hbpf {
+                    word.to_be_bytes()
+                } else {
+                    word.to_le_bytes()
+                });
+            }
+        }
         let (insns, lines) = if let Some(asm) = &self.asm {
             let assembly = parse_suite_asm(asm).map_err(CaseError::Asm)?;
+            let bytes = encode(&assembly.insns).unwrap_or_default();
+            if self.has_raw && bytes != raw {
+                let words = bytes.chunks(8).map(|word| {
+                    let digits = word.iter().map(|byte| format!("{byte:02x}"));
+                    format!("0x{}", digits.collect::<String>())
+                });
+                return Err(CaseError::Encoding {
+                    found: words.collect::<Vec<_>>().join(" "),
+                });
+            }
             (assembly.insns, assembly.lines)
         } else if self.has_raw {
-            let mut bytes = Vec::new();
-            for (line, text) in &self.raw {
-                for token in text.split_whitespace() {
-                    bytes.extend(number(*line, token)?.to_le_bytes());
-                }
-            }
-            (decode(&bytes)?, Vec::new())
+            (decode(&raw)?, Vec::new())
         } else {
             return Err(CaseError::Missing { what: "asm or raw" });
         };
@@ -311,13 +386,16 @@ impl<'t> Sections<'t> {
     }
 }
 
-fn section_of(line: usize, name: &str) -> Result<Section, CaseError> {
+fn section_of(line: usize, name: &str, is_hbpf: bool) -> Result<Section, CaseError> {
     Ok(match name.split('#').next().unwrap_or_default().trim() {
         "asm" => Section::Asm,
         "raw" => Section::Raw,
         "mem" => Section::Memory,
         "result" => Section::Result,
         "error" => Section::Error,
+        "ticks" => Section::Ticks,
+        "args" if is_hbpf => Section::Arguments,
+        "expected" if is_hbpf => Section::None,
         "c" | "no register offset" => Section::None,
         _ => {
             return Err(CaseError::Section {
@@ -358,6 +436,7 @@ impl fmt::Display for Expected {
         match self {
             Expected::Result(r0) => write!(f, "r0 = {r0:#x}"),
             Expected::Error => f.write_str("an error"),
+            Expected::End => f.write_str("its end"),
         }
     }
 }

@@ -9,13 +9,13 @@ mod case;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bpf::run::{Arrival, Batch, Environment};
+use bpf::run::{Arrival, Batch, Environment, TrapCause};
 use isa::ebpf::Group;
 use serde::Serialize;
 
 pub use case::{Case, CaseError, Expected, MOST_MEMORY, MOST_SLOTS, raw_program};
 
-use crate::side::{NotTaken, Side};
+use crate::side::{Loaded, NotTaken, Side};
 
 include!(concat!(env!("OUT_DIR"), "/conformance.rs"));
 
@@ -47,6 +47,9 @@ pub struct CaseResult {
     pub result: Answer,
     /// Why it failed or is unsupported; empty if it passed.
     pub detail: String,
+    /// Cycles of the whole program, where the engine counts them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cycles: Option<u64>,
     /// Why the file is no case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -113,24 +116,44 @@ pub enum Stop {
     /// It was stopped while it ran.
     #[error("{0}")]
     Trapped(String),
+    /// The NIC stopped where its profile says that it does.
+    #[error("{0}")]
+    Halted(String),
+}
+
+/// How a case ran.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// r0 at the exit, all 64 bits; or why there was none.
+    pub end: Result<u64, Stop>,
+    /// Cycles up to there, where the engine counts them.
+    pub cycles: Option<u64>,
 }
 
 /// Runs a case.
 pub fn run(case: &Case, side: &Side<'_>) -> CaseResult {
-    let (result, detail) = match (execute(case, side), case.expected) {
+    let ran = execute(case, side);
+    let (mut result, mut detail) = match (ran.end, case.expected) {
         (Ok(r0), Expected::Result(expected)) if r0 == expected => (Answer::Passed, String::new()),
+        (Ok(_), Expected::End) | (Err(_), Expected::Error) => (Answer::Passed, String::new()),
         (Ok(r0), expected) => (Answer::Failed, format!("r0 = {r0:#x}, expected {expected}")),
-        (Err(_), Expected::Error) => (Answer::Passed, String::new()),
-        (Err(Stop::Trapped(why)), Expected::Result(_)) => {
-            (Answer::Failed, format!("{why}, expected {}", case.expected))
+        (Err(Stop::Trapped(why)), expected) => {
+            (Answer::Failed, format!("{why}, expected {expected}"))
         }
-        (Err(Stop::NotTaken(why)), Expected::Result(_)) => (Answer::Unsupported, why),
+        (Err(Stop::Halted(why) | Stop::NotTaken(why)), _) => (Answer::Unsupported, why),
     };
+    if let (Answer::Passed, Some(expected), Some(cycles)) = (result, case.ticks, ran.cycles)
+        && expected != cycles
+    {
+        result = Answer::Failed;
+        detail = format!("{cycles} cycles, expected {expected}");
+    }
     CaseResult {
         file: case.file.clone(),
         groups: case.groups().into_iter().map(Group::name).collect(),
         result,
         detail,
+        cycles: ran.cycles,
         error: None,
         repro: None,
     }
@@ -143,31 +166,21 @@ pub fn unreadable(file: &str, error: &str) -> CaseResult {
         groups: Vec::new(),
         result: Answer::Unsupported,
         detail: error.to_owned(),
+        cycles: None,
         error: Some(error.to_owned()),
         repro: None,
     }
 }
 
-/// r0 at the exit of a case's program, all 64 bits.
-///
-/// # Errors
-/// [`Stop`].
-pub fn execute(case: &Case, side: &Side<'_>) -> Result<u64, Stop> {
-    let environment = Arc::new(Environment::default());
-    let not_taken = |error: NotTaken| Stop::NotTaken(error.to_string());
-    let mut loaded = match side.verify(&case.program) {
-        Ok(verified) => side.load(&verified, &environment).map_err(not_taken)?,
-        Err(_) if side.executes_ebpf() => side
-            .load_unproved(&case.program, &environment)
-            .map_err(not_taken)?,
-        Err(finding) => {
-            let at = finding
-                .pc
-                .map_or(String::new(), |pc| format!("insn {pc}: "));
-            return Err(Stop::NotTaken(format!(
-                "the verifier refuses it: {at}{}",
-                finding.message
-            )));
+/// Runs a case's program, whatever it must come to.
+pub fn execute(case: &Case, side: &Side<'_>) -> Ran {
+    let mut loaded = match load(case, side) {
+        Ok(loaded) => loaded,
+        Err(stop) => {
+            return Ran {
+                end: Err(stop),
+                cycles: None,
+            };
         }
     };
     let mut batch = Batch::new();
@@ -181,11 +194,42 @@ pub fn execute(case: &Case, side: &Side<'_>) -> Result<u64, Stop> {
     batch.push(arrival, &case.memory, 64, 0);
     loaded.process(&mut batch);
     let outcome = batch.outcome(0, &case.program.hook);
-    match outcome.trap {
+    let end = match outcome.trap {
         None => Ok(outcome.r0),
         Some(trap) => {
             let at = trap.pc.map_or(String::new(), |pc| format!(" at insn {pc}"));
-            Err(Stop::Trapped(format!("stopped{at}: {}", trap.cause)))
+            let why = format!("stopped{at}: {}", trap.cause);
+            Err(match trap.cause {
+                TrapCause::DivisionByZero => Stop::Halted(why),
+                _ => Stop::Trapped(why),
+            })
+        }
+    };
+    Ran {
+        end,
+        cycles: side.counts_cycles().then_some(outcome.cost.cycles),
+    }
+}
+
+fn load(case: &Case, side: &Side<'_>) -> Result<Loaded, Stop> {
+    if let Some(error) = &case.undecodable {
+        return Err(Stop::NotTaken(error.to_string()));
+    }
+    let environment = Arc::new(Environment::default());
+    let not_taken = |error: NotTaken| Stop::NotTaken(error.to_string());
+    match side.verify(&case.program) {
+        Ok(verified) => side.load(&verified, &environment).map_err(not_taken),
+        Err(_) if side.executes_ebpf() => side
+            .load_unproved(&case.program, &environment)
+            .map_err(not_taken),
+        Err(finding) => {
+            let at = finding
+                .pc
+                .map_or(String::new(), |pc| format!("insn {pc}: "));
+            Err(Stop::NotTaken(format!(
+                "the verifier refuses it: {at}{}",
+                finding.message
+            )))
         }
     }
 }

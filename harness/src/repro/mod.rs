@@ -150,8 +150,10 @@ impl Repro {
             program: Arc::clone(&self.trial.program),
             memory: self.trial.frames.first().cloned().unwrap_or_default(),
             expected: crate::conformance::Expected::Result(expected),
+            ticks: None,
+            undecodable: None,
         };
-        match crate::conformance::execute(&case, side) {
+        match crate::conformance::execute(&case, side).end {
             Ok(r0) if r0 == expected => Replayed::Equal,
             Ok(r0) => Replayed::Result {
                 came_to: format!("r0 = {r0:#x}, expected r0 = {expected:#x}"),

@@ -4,10 +4,10 @@
 use harness::fuzz::{self, Settings};
 use harness::side::Side;
 
-/// Programs per run; `NICBED_CASES` gives another number.
+/// Programs per run; `NICBED_PROGRAMS` gives another number.
 fn cases() -> u64 {
     #[expect(clippy::disallowed_methods, reason = "how long the test may take")]
-    let given = std::env::var("NICBED_CASES").ok();
+    let given = std::env::var("NICBED_PROGRAMS").ok();
     given.and_then(|v| v.parse().ok()).unwrap_or(600)
 }
 

@@ -45,6 +45,10 @@ pub(crate) struct Loaded {
     branch_taken: u32,
     /// Cycles before the first instruction.
     start: u32,
+    /// Cycles of a division by zero, where that stops the core.
+    halting_division: Option<u32>,
+    /// Whether `call N` reaches the handler of hBPF's tests.
+    has_handler: bool,
     hook: Hook,
     id: ProgramId,
     maps: MapSet,
@@ -91,6 +95,10 @@ impl Engine for Ebpf {
             cycles,
             branch_taken: cost(CostClass::BranchTaken),
             start: cost(CostClass::Start),
+            halting_division: (resolver.caps.halts_on_division_by_zero())
+                .then(|| cost(CostClass::DivideByZero)),
+            has_handler: matches!(resolver.hook, Hook::Raw { .. })
+                && resolver.caps.call_handler() == Some("hbpf-tests"),
             hook: resolver.hook.clone(),
             id: resolver.id,
             maps: resolver.map_set.clone(),
