@@ -32,6 +32,50 @@ pub struct Finding {
     /// the program came to them; empty where nothing can be said.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub path: Vec<Waypoint>,
+    /// What the NIC's own driver says to this, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<Box<DriverAnswer>>,
+}
+
+/// What a NIC's own driver answers where it refuses a program: all that its user would see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriverAnswer {
+    /// The rule that stands for this refusal, `vendor/what`; `nicbed explain` has a page.
+    pub rule: String,
+    /// Error of the system call, by name (`EOPNOTSUPP`).
+    pub errno: String,
+    /// The words, with prefix, as they stand in the channel; empty where it says none.
+    pub text: String,
+    /// Where the words stand.
+    pub channel: Channel,
+    /// Whether this is the first refusal that the driver meets: it looks no further.
+    pub stops: bool,
+    /// Rules of other stages that say the same of the same place, in general words.
+    #[serde(skip)]
+    pub means: &'static [&'static str],
+}
+
+/// Where a driver's words come out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Channel {
+    /// The verifier's log, which the loader gets back.
+    VerifierLog,
+    /// The kernel's log, which the loader does not see.
+    KernelLog,
+    /// The extended acknowledgement of the netlink request that attaches.
+    Extack,
+}
+
+impl Channel {
+    /// In words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Channel::VerifierLog => "verifier log",
+            Channel::KernelLog => "kernel log",
+            Channel::Extack => "netlink extack",
+        }
+    }
 }
 
 /// One place on the way to what a finding is about.
@@ -100,6 +144,7 @@ impl Finding {
             why: String::new(),
             help: String::new(),
             path: Vec::new(),
+            driver: None,
         }
     }
 
@@ -151,6 +196,13 @@ impl Finding {
             }
         });
         self.path = waypoints.collect();
+        self
+    }
+
+    /// The same with what the NIC's own driver answers.
+    #[must_use]
+    pub fn answered(mut self, answer: DriverAnswer) -> Finding {
+        self.driver = Some(Box::new(answer));
         self
     }
 

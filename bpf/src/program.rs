@@ -1,8 +1,9 @@
 //! A linked program and the set of programs that one object yields.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use isa::ebpf::Insn;
+use isa::ebpf::{Insn, Wide};
 
 use crate::Hook;
 use crate::btf::{Btf, TypeId};
@@ -94,6 +95,22 @@ impl Program {
             source: Source::default(),
             btf: None,
         }
+    }
+
+    /// The maps that the code refers to, reached or not: each index with the first pc that does,
+    /// by ascending index.
+    pub fn referenced_maps(&self) -> BTreeMap<usize, usize> {
+        let mut maps = BTreeMap::new();
+        for (pc, insn) in self.insns.iter().enumerate() {
+            if let Insn::LoadWide {
+                value: Wide::Map(map) | Wide::MapValue { map, .. },
+                ..
+            } = insn
+            {
+                maps.entry(*map as usize).or_insert(pc);
+            }
+        }
+        maps
     }
 
     /// Whether helpers reserved for GPL-compatible programs may be called, judged from the

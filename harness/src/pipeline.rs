@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bpf::Program;
-use bpf::finding::{Finding, Stage};
+use bpf::finding::{DriverAnswer, Finding, Stage};
 use bpf::run::Environment;
 use caps::{Caps, RecordError, Unit, Usage};
 use isa::Image;
@@ -78,8 +78,7 @@ pub fn assess_with(
             return assessment;
         }
     };
-    let mut findings = verified.findings().to_vec();
-    findings.extend(caps::check(&verified, nic));
+    let mut findings = joined(verified.findings().to_vec(), caps::check(&verified, nic));
     assessment.usage = Some(caps::usage(&verified));
     assessment.verified = Some(Arc::clone(&verified));
     if findings.iter().any(Finding::is_error) {
@@ -100,6 +99,37 @@ pub fn assess_with(
     }
     assessment.decision = Decision::from_findings(findings);
     assessment
+}
+
+/// Findings of a driver's hooks and of the check against capabilities, each cause once: where
+/// both see the same, the general finding stays and carries the driver's answer.
+fn joined(hooks: Vec<Finding>, mut checked: Vec<Finding>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for finding in hooks {
+        let same = finding.driver.as_deref().and_then(|answer| {
+            checked
+                .iter_mut()
+                .find(|f| says_the_same(f, &finding, answer))
+        });
+        match same {
+            Some(general) => general.driver = finding.driver,
+            None => findings.push(finding),
+        }
+    }
+    findings.extend(checked);
+    findings
+}
+
+/// Whether a general finding is about what a driver's finding is about. A map is meant by its
+/// name; a limit of the whole program has at most one finding.
+fn says_the_same(general: &Finding, own: &Finding, answer: &DriverAnswer) -> bool {
+    let is_free = general.driver.is_none() && general.is_error() == own.is_error();
+    let same_place = if general.rule.starts_with("map/") && own.rule.starts_with("nfp/map-") {
+        general.subject == own.subject
+    } else {
+        own.pc.is_none() || general.pc == own.pc
+    };
+    is_free && answer.means.contains(&general.rule.as_str()) && same_place
 }
 
 /// An image that is longer than the NIC's code store, where only translation could tell.

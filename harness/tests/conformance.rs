@@ -220,7 +220,9 @@ fn the_exit_status_tells_failures_from_files_that_are_no_cases() {
         .status(2)
         .says(&["backend x86_64"]);
     std::fs::create_dir(sandbox.path("none")).expect("a folder");
-    run(&["interp", "none"]).status(3).says(&["no .data or .test file"]);
+    run(&["interp", "none"])
+        .status(3)
+        .says(&["no .data or .test file"]);
 }
 
 /// Bytes as the public suite's runner writes them: two digits and two spaces each.

@@ -1,6 +1,8 @@
 //! [`DeviceHooks`]: how a vendor's driver extends the verifier, as the kernel's offload core
 //! lets it.
 
+use std::sync::Arc;
+
 use bpf::Finding;
 use isa::ebpf::Insn;
 
@@ -32,10 +34,15 @@ pub struct Summary<'a> {
 }
 
 /// A driver's own checks. Each method returns findings; exploration goes on unless it cannot.
-/// They are called in this order: `map` for each map, `instruction` while paths are followed, and
-/// once the program is safe `branch_hardwired`, `removed`, `finalize`, `attach`, `learned`.
+/// They are called in this order: `begin`, `map` for each map, `instruction` while paths are
+/// followed, and once the program is safe `branch_hardwired`, `removed`, `finalize`, `attach`, `learned`.
 /// The defaults find nothing. Rule ids start with the backend: `nfp/…`.
 pub trait DeviceHooks {
+    /// Verification of this program begins.
+    fn begin(&mut self, program: &Arc<bpf::Program>) {
+        let _ = program;
+    }
+
     /// An instruction is visited.
     fn instruction(&mut self, visit: &Visit<'_>) -> Vec<Finding> {
         let _ = visit;

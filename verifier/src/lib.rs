@@ -248,7 +248,7 @@ struct Proved {
 }
 
 fn prove(
-    program: &Program,
+    program: &Arc<Program>,
     options: Options<'_>,
     log: &mut String,
 ) -> Result<Proved, Box<Failure>> {
@@ -279,6 +279,7 @@ fn prove(
     let log = options.log.then(|| log::Log::new(log, &cx));
     let mut findings = Vec::new();
     if let Some(hooks) = device.as_deref_mut() {
+        hooks.begin(program);
         for map in program.maps.iter() {
             findings.extend(hooks.map(map));
         }
@@ -307,6 +308,11 @@ fn prove(
             findings.extend(hooks.attach(port));
         }
         learned = hooks.learned();
+        for finding in &mut findings {
+            if let Some(pc) = finding.pc {
+                *finding = finding.clone().at(pc, &program.source);
+            }
+        }
     }
     Ok(Proved {
         visits: outcome.visits,

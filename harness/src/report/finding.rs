@@ -1,7 +1,7 @@
 //! A finding as text.
 
 use bpf::Program;
-use bpf::finding::{Finding, Severity};
+use bpf::finding::{DriverAnswer, Finding, Severity};
 
 use super::Style;
 
@@ -46,10 +46,38 @@ pub fn render_finding(
             step.text
         ));
     }
+    if let Some(answer) = &finding.driver {
+        text.push_str(&format!(
+            "  {} driver: {}\n",
+            style.dim("="),
+            answered(answer, &finding.rule)
+        ));
+    }
     for (label, body) in [("why", &finding.why), ("help", &finding.help)] {
         if !body.is_empty() {
             text.push_str(&format!("  {} {label}: {body}\n", style.dim("=")));
         }
+    }
+    text
+}
+
+/// What the NIC's own driver says, where, and whether it gets further.
+fn answered(answer: &DriverAnswer, rule: &str) -> String {
+    let mut text = if answer.text.is_empty() {
+        format!("{} without a word", answer.errno)
+    } else {
+        format!(
+            "`{}` ({}, {})",
+            answer.text,
+            answer.errno,
+            answer.channel.name()
+        )
+    };
+    if answer.rule != rule {
+        text.push_str(&format!(", rule {}", answer.rule));
+    }
+    if answer.stops {
+        text.push_str("; it looks no further");
     }
     text
 }

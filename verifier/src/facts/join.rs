@@ -380,6 +380,7 @@ fn join_stack(known: &mut Vec<SlotFact>, other: &[SlotFact]) {
         let Ok(at) = same else {
             return false;
         };
+        slot.zero &= other[at].zero;
         slot.holds = match (slot.holds, other[at].holds) {
             (a, b) if a == b => a,
             (

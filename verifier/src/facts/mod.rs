@@ -69,6 +69,9 @@ pub struct SlotFact {
     pub offset: i32,
     /// What it holds.
     pub holds: Held,
+    /// Bit `i`: byte `offset + i` was written as 0 and is no part of a register's value (in the
+    /// kernel's log `0`; a spilled register that is 0 does not count).
+    pub zero: u8,
 }
 
 /// What eight bytes of a stack frame hold, over all paths.

@@ -41,9 +41,16 @@ pub(super) fn stack(state: &State) -> Vec<SlotFact> {
         Some(SlotFact {
             offset: -8 * (index as i32 + 1),
             holds,
+            zero: zero_bytes(slot.bytes),
         })
     });
     known.collect()
+}
+
+fn zero_bytes(bytes: [Byte; 8]) -> u8 {
+    let bits = bytes.iter().enumerate();
+    bits.filter(|(_, byte)| **byte == Byte::Zero)
+        .fold(0, |mask, (i, _)| mask | 1 << i)
 }
 
 /// Whether an instruction may put an address where others than the program see it.
