@@ -9,9 +9,13 @@
 #![forbid(unsafe_code)]
 
 pub mod ebpf;
+pub mod nfp;
 pub mod x86_64;
 
-use bpf::Finding;
+use std::sync::Arc;
+
+use bpf::map::MapDef;
+use bpf::{Finding, Hook};
 use caps::Caps;
 use isa::{Image, Isa};
 use verifier::{DeviceHooks, Verified};
@@ -45,9 +49,38 @@ pub trait Backend: Send + Sync {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
     /// Definitions of the maps that exist.
-    pub maps: Vec<bpf::map::MapDef>,
-    /// Words that the driver keeps across programs.
+    pub maps: Vec<MapDef>,
+    /// What the driver learned of the programs that were loaded, in that order.
+    pub programs: Vec<LoadedProgram>,
+    /// The hook of the program that is attached, if one is.
+    pub attached: Option<Hook>,
+}
+
+/// A program that a NIC holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadedProgram {
+    /// Its list of maps.
+    pub maps: Arc<[MapDef]>,
+    /// What the driver's hooks learned of it ([`Verified::device`]).
     pub device: Vec<u64>,
+}
+
+impl Loaded {
+    /// The same with a program, and the maps that it refers to.
+    pub fn add(&mut self, verified: &Verified) {
+        let program = verified.program();
+        for map in program.referenced_maps().into_keys() {
+            if let Some(def) = program.maps.get(map)
+                && !self.maps.contains(def)
+            {
+                self.maps.push(def.clone());
+            }
+        }
+        self.programs.push(LoadedProgram {
+            maps: Arc::clone(&program.maps),
+            device: verified.device.clone(),
+        });
+    }
 }
 
 /// Why a backend does not translate a program.

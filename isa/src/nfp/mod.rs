@@ -30,6 +30,7 @@ mod codec;
 mod ecc;
 pub mod form;
 mod insn;
+pub mod learned;
 mod link;
 mod operand;
 mod reloc;
