@@ -16,11 +16,12 @@ fn nic(name: &str) -> Caps {
 }
 
 #[test]
-fn the_six_profiles_are_there() {
+fn the_profiles_are_there() {
     assert_eq!(
         builtin_names(),
         [
             "agilio-cx",
+            "agilio-full",
             "bluefield3-dpa",
             "hbpf",
             "hxdp-netfpga",
