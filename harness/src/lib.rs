@@ -54,7 +54,7 @@
 //!
 //! What belongs here: joining the stages, replay ([`replay`]), comparing ([`compare`],
 //! [`mapdiff`], [`verdicts`]), deciding ([`decide`]), telling ([`report`], [`outcomes`], [`sent`]), test files
-//! of packet programs ([`testfile`]). The command line
+//! of packet programs ([`testfile`]), pinning what NICs make of them ([`snapshot`]). The command line
 //! ([`cli`]) only parses and prints. What does not: what any one stage knows.
 
 pub mod cli;
@@ -83,6 +83,7 @@ pub mod seeds;
 pub mod sent;
 pub mod shrink;
 pub mod side;
+pub mod snapshot;
 pub mod testbed;
 pub mod testfile;
 pub mod trace;

@@ -11,7 +11,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bpf::object::{self, LoadOptions};
-use harness::disassembly;
 use jit_backends::Loaded;
 
 fn listings(nic: &str, object: &str) -> String {
@@ -43,22 +42,7 @@ fn listings(nic: &str, object: &str) -> String {
             program.name
         );
         let _ = writeln!(text, "{}:", program.name);
-        let mut shown: &[usize] = &[];
-        for line in &listing.lines {
-            let first = if line.pcs == shown {
-                None
-            } else {
-                line.pcs.first()
-            };
-            shown = &line.pcs;
-            let ebpf = first
-                .map(|pc| format!("{pc}: {}", disassembly::insn(&program, *pc)))
-                .unwrap_or_default();
-            let _ = writeln!(text, "{:<44} | {}", ebpf, line.text);
-        }
-        for (pc, why) in &image.removed {
-            let _ = writeln!(text, "{:<44} | removed: {why}", format!("{pc}:"));
-        }
+        text.push_str(&harness::snapshot::code(&program, &listing, &image));
     }
     text
 }

@@ -15,6 +15,7 @@ mod output;
 mod pcap;
 mod repro;
 mod run;
+mod snapshot;
 mod test;
 mod verify;
 
@@ -100,6 +101,7 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<Status, Error> {
         Some(Command::Jit(args)) => jit::run(&args, output),
         Some(Command::Run(args)) => run::run(&args, output),
         Some(Command::Test(args)) => test::run(&args, output),
+        Some(Command::Snapshot { what }) => snapshot::run(&what, output),
         Some(Command::Conformance(args)) => conformance::run(&args, output),
         Some(Command::Plugin(args)) => conformance::plugin(&args, output),
         Some(Command::Fuzz(args)) => fuzz::run(&args, output),

@@ -1,4 +1,4 @@
-//! Commands that answer without running a packet: nic, inspect, verify, check, jit.
+//! Commands that answer without running a packet: nic, inspect, verify, check, jit, snapshot.
 
 use std::path::PathBuf;
 
@@ -170,4 +170,23 @@ pub enum Emit {
     Bin,
     /// For programs.
     Json,
+}
+
+/// `nicbed snapshot …`
+#[derive(Debug, Subcommand)]
+pub enum SnapshotCommand {
+    /// Compare the snapshots of a folder with what is made now; 1 if something changed.
+    ///
+    /// Example: nicbed snapshot check tests/snapshots
+    Check {
+        /// Folder of the manifest `snapshot.toml` and of the snapshots.
+        dir: PathBuf,
+    },
+    /// Show what changed, and make the snapshots of a folder what they should be now.
+    ///
+    /// Example: nicbed snapshot accept tests/snapshots
+    Accept {
+        /// Folder of the manifest `snapshot.toml` and of the snapshots.
+        dir: PathBuf,
+    },
 }

@@ -10,7 +10,10 @@ mod run;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use ask::{CheckArgs, CompareWith, Emit, FailOn, InspectArgs, JitArgs, NicCommand, VerifyArgs};
+pub use ask::{
+    CheckArgs, CompareWith, Emit, FailOn, InspectArgs, JitArgs, NicCommand, SnapshotCommand,
+    VerifyArgs,
+};
 pub use backend::{ConformanceArgs, FuzzArgs, MutantsArgs, PluginArgs};
 pub use input::{HookArg, LoadArgs, NicArgs, OneNicArgs, ReproArgs, RunNicArgs, WhatIfArgs};
 pub use pcap::{GenArgs, PcapCommand};
@@ -119,6 +122,14 @@ pub enum Command {
     ///
     /// Example: nicbed test tests/
     Test(TestArgs),
+    /// Pin what NICs make of your programs, and see what changed.
+    ///
+    /// Example: nicbed snapshot check tests/snapshots
+    Snapshot {
+        #[expect(missing_docs, reason = "a group of commands has no text of its own")]
+        #[command(subcommand)]
+        what: SnapshotCommand,
+    },
     /// Run conformance cases (.data) on a backend's engine, on interp or on rbpf.
     ///
     /// Example: nicbed conformance --backend x86_64
