@@ -51,6 +51,7 @@ fn trivial(like: &Program) -> Program {
         insns: insns.into(),
         subprograms: Vec::new(),
         btf: None,
+        kernel_btf: None,
         ..like.clone()
     }
 }

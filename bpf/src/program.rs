@@ -77,6 +77,10 @@ pub struct Program {
     /// hidden functions static, and what the kernel does not take blanked. `None` where the
     /// object has none.
     pub btf: Option<Arc<[u8]>>,
+    /// Type information of the kernel that the program is for: what structures of the kernel are,
+    /// and with them which fields programs may read. `None` where the user gave none; then the
+    /// object's own types say it, as far as it describes them.
+    pub kernel_btf: Option<Arc<[u8]>>,
 }
 
 impl Program {
@@ -94,6 +98,7 @@ impl Program {
             license: Some("GPL".to_owned()),
             source: Source::default(),
             btf: None,
+            kernel_btf: None,
         }
     }
 

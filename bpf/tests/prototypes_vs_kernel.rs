@@ -169,7 +169,8 @@ fn callable() -> impl Iterator<Item = (&'static Prototype, u32)> {
         !p.args.iter().any(|arg| {
             matches!(
                 arg,
-                Arg::Kernel(_)
+                Arg::Kernel(..)
+                    | Arg::PointerField
                     | Arg::Function
                     | Arg::StackOrNull
                     | Arg::SpinLock
@@ -340,11 +341,11 @@ fn what_is_returned() {
         let unchecked = calling(prototype, kind, Memory::Stack).load(kind, &deref);
         let expected = match prototype.ret {
             // A pointer may leave a privileged program.
-            Return::Kernel("task_struct") => (true, true, true),
+            Return::Kernel("task_struct", _) => (true, true, true),
             Return::MapValueOrNull
             | Return::SocketOrNull(_)
             | Return::SameSocketOrNull(_)
-            | Return::Kernel(_) => (true, true, false),
+            | Return::Kernel(..) => (true, true, false),
             Return::Void => (false, false, false),
             _ => (true, false, false),
         };

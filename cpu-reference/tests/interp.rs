@@ -52,6 +52,7 @@ fn program(hook: Hook, text: &str) -> Program {
         license: None,
         source: Source::default(),
         btf: None,
+        kernel_btf: None,
     }
 }
 

@@ -2,17 +2,23 @@
 //! special fields of its maps' values.
 
 use bpf::Program;
-use bpf::btf::Kind;
-use bpf::btf::fields::{SpecialField, SpecialKind};
+use bpf::btf::fields::{Pointee, PointerHeld, SpecialField, SpecialKind};
 use bpf::btf::signature::Signature;
+use bpf::btf::{Btf, Kind, TypeId};
+use bpf::helper::Arg;
 use isa::ebpf::{CallTarget, Insn};
 
 use crate::domain::MapRef;
+use crate::kernel::KernelTypes;
 use crate::objects::Structures;
 
 /// What BTF declares.
-#[derive(Debug, Default)]
-pub(crate) struct Declared {
+#[derive(Debug)]
+pub(crate) struct Declared<'p> {
+    /// The object's types.
+    types: Option<Btf<'p>>,
+    /// Structures of the kernel.
+    pub(crate) kernel: KernelTypes<'p>,
     /// Global functions that are verified on their own, by their first pc.
     functions: Vec<(usize, Signature)>,
     /// Whether a function gives back a number, by its first pc.
@@ -23,10 +29,18 @@ pub(crate) struct Declared {
     pub(crate) structures: Structures,
 }
 
-impl Declared {
-    pub(crate) fn of(program: &Program) -> Declared {
+impl<'p> Declared<'p> {
+    pub(crate) fn of(program: &'p Program) -> Declared<'p> {
+        let calls = calls_with_structures(program);
         let Some(types) = program.types() else {
-            return Declared::default();
+            return Declared {
+                types: None,
+                kernel: KernelTypes::of(program, calls),
+                functions: Vec::new(),
+                results: Vec::new(),
+                fields: Vec::new(),
+                structures: Structures::default(),
+            };
         };
         // The kernel takes a program's function types all or none.
         let typed = program.subprograms.iter().all(|s| s.btf_type != 0);
@@ -40,7 +54,7 @@ impl Declared {
             0 => Vec::new(),
             ty => types.special_fields(ty),
         };
-        let fields = program
+        let fields: Vec<[Vec<SpecialField>; 2]> = program
             .maps
             .iter()
             .map(|map| {
@@ -48,6 +62,8 @@ impl Declared {
                 [fields_of(map.value_type), fields_of(inner)]
             })
             .collect();
+        let mut all = fields.iter().flatten().flatten();
+        let keeps_pointers = all.any(|f: &SpecialField| f.pointee.is_some());
         let results = program
             .subprograms
             .iter()
@@ -58,14 +74,16 @@ impl Declared {
             })
             .collect();
         Declared {
+            kernel: KernelTypes::of(program, calls || keeps_pointers),
             functions,
             results,
             fields,
-            structures: if allocates(program) {
+            structures: if allocates(program, keeps_pointers) {
                 Structures::of(&types)
             } else {
                 Structures::default()
             },
+            types: Some(types),
         }
     }
 
@@ -101,23 +119,83 @@ impl Declared {
             .map_or(&[], |fields| &fields[usize::from(map.inner)])
     }
 
+    /// What a field that holds a pointer points to.
+    pub(crate) fn pointee(&self, field: &SpecialField) -> Option<PointsTo<'p>> {
+        let Pointee { ty, held } = field.pointee?;
+        let named = self.types.as_ref().and_then(|types| types.get(ty));
+        let name = named.map_or("", |ty| ty.name);
+        // The kernel looks a name up among its own types first.
+        let kernels = if self.kernel.is_given() {
+            self.kernel
+                .named(name)
+                .filter(|ty| self.kernel.name(*ty) == name)
+        } else if held == PointerHeld::Untrusted || crate::kernel::keeps(name) {
+            Some(ty)
+        } else {
+            None
+        };
+        Some(PointsTo {
+            held,
+            name,
+            structure: kernels.map_or(Structure::Local(ty), Structure::Kernel),
+        })
+    }
+
     /// The only field of this kind.
     pub(crate) fn field(&self, map: MapRef, kind: SpecialKind) -> Option<&SpecialField> {
         self.fields(map).iter().find(|field| field.kind == kind)
     }
 }
 
+/// What a field's pointer points to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PointsTo<'p> {
+    /// How the field holds it.
+    pub(crate) held: PointerHeld,
+    /// The structure's name.
+    pub(crate) name: &'p str,
+    /// The structure.
+    pub(crate) structure: Structure,
+}
+
+/// A structure, by its BTF id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Structure {
+    /// Of the kernel.
+    Kernel(TypeId),
+    /// Of the program, which allocates objects of it.
+    Local(TypeId),
+}
+
 /// Whether a program works on objects that programs allocate.
-fn allocates(program: &Program) -> bool {
+fn allocates(program: &Program, keeps_pointers: bool) -> bool {
     let takes_local = |p: &bpf::helper::Prototype| {
         p.args
             .iter()
-            .any(|a| matches!(a, bpf::helper::Arg::Local(_)))
+            .any(|a| matches!(a, Arg::Local(_) | Arg::PointerField))
     };
-    program.insns.iter().any(|insn| {
-        let Insn::Call(CallTarget::Kfunc { id, module: 0 }) = *insn else {
-            return false;
-        };
-        bpf::kfunc::prototype(id).is_some_and(takes_local)
+    program.insns.iter().any(|insn| match *insn {
+        Insn::Call(CallTarget::Kfunc { id, module: 0 }) => {
+            bpf::kfunc::prototype(id).is_some_and(takes_local)
+        }
+        Insn::Call(CallTarget::Helper(id)) => bpf::helper::prototype(id).is_some_and(takes_local),
+        _ => false,
+    }) || keeps_pointers
+}
+
+/// Whether a program calls something that gives or takes structures of the kernel.
+fn calls_with_structures(program: &Program) -> bool {
+    use bpf::helper::{Prototype, Return};
+    let has = |p: &Prototype| {
+        let takes = |a: &Arg| matches!(a, Arg::Kernel(..) | Arg::KernelType | Arg::PointerField);
+        let gives = matches!(p.ret, Return::Kernel(..) | Return::KernelContext);
+        gives || p.args.iter().any(takes)
+    };
+    program.insns.iter().any(|insn| match *insn {
+        Insn::Call(CallTarget::Kfunc { id, module: 0 }) => {
+            bpf::kfunc::prototype(id).is_some_and(has)
+        }
+        Insn::Call(CallTarget::Helper(id)) => bpf::helper::prototype(id).is_some_and(has),
+        _ => false,
     })
 }

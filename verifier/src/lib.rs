@@ -50,6 +50,7 @@ mod early_ends;
 mod explore;
 pub mod facts;
 mod hooks;
+mod kernel;
 mod log;
 mod objects;
 mod platform;

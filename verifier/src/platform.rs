@@ -75,7 +75,7 @@ const WRITE_ONLY: u32 = 1 << 8;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Platform<'a> {
     pub(crate) program: &'a Program,
-    pub(crate) declared: &'a Declared,
+    pub(crate) declared: &'a Declared<'a>,
     pub(crate) device_bound: bool,
 }
 
@@ -171,6 +171,14 @@ impl<'a> Platform<'a> {
                 Value::constant(u64::from(memory_bytes)),
             ],
             Hook::Xdp { .. } | Hook::Tc { .. } => [Value::pointer(Kind::Ctx), Value::UNKNOWN],
+        }
+    }
+
+    /// The kernel's own structure of the context.
+    pub(crate) fn context_structure(&self) -> &'static str {
+        match self.program.hook {
+            Hook::Tc { .. } => "sk_buff",
+            Hook::Xdp { .. } | Hook::Raw { .. } => "xdp_buff",
         }
     }
 
@@ -272,6 +280,16 @@ pub(crate) fn allowed_under_lock(called: u32) -> bool {
             | kfunc::ITER_NUM_DESTROY
             | kfunc::REFCOUNT_ACQUIRE
             | kfunc::LIST_PUSH_FRONT..=kfunc::RBTREE_RIGHT
+    )
+}
+
+/// Whether a helper reads fields of the socket that it is given, as programs see them; others
+/// take one that is seen as one of the kernel's too.
+pub(crate) fn reads_socket(prototype: &Prototype) -> bool {
+    use bpf::helper::Return;
+    matches!(
+        prototype.ret,
+        Return::SocketOrNull(_) | Return::SameSocketOrNull(_)
     )
 }
 

@@ -50,6 +50,7 @@ rules! {
     Kfunc = "kfunc", "A kernel function is called";
     Lock = "lock", "A lock, or a section that a function opens, is used wrongly or not closed";
     MapCompatibility = "map-compatibility", "A helper is given a map of a type it does not work on";
+    MapPointer = "map-pointer", "A field that holds a pointer is loaded, stored or exchanged as it may not be";
     MapValueBounds = "map-value-bounds", "An access may lie outside a map's value";
     MemoryBounds = "memory-bounds", "An access may lie outside a block of memory";
     Misaligned = "misaligned", "An access to the stack, or an atomic one, is not aligned to its size";

@@ -19,6 +19,30 @@ pub struct SpecialField {
     pub size: u32,
     /// What a list or tree has in it, if its declaration says so.
     pub contains: Option<Contained>,
+    /// For a pointer, what it points to.
+    pub pointee: Option<Pointee>,
+}
+
+/// What a pointer in a field points to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pointee {
+    /// The structure, as the object declares it.
+    pub ty: TypeId,
+    /// How the field holds it.
+    pub held: PointerHeld,
+}
+
+/// How a field holds what it points to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PointerHeld {
+    /// The field owns it (`__kptr`).
+    Owned,
+    /// The pointer is only stored (`__kptr_untrusted`).
+    Untrusted,
+    /// The field owns an object that each CPU has one of (`__percpu_kptr`).
+    PerCpu,
+    /// It is memory of user space (`__uptr`).
+    User,
 }
 
 /// What a list or tree has in it (`__contains(structure, node)`).
@@ -110,12 +134,17 @@ impl Btf<'_> {
             return;
         };
         match stripped.kind {
-            Kind::Pointer { to } if self.is_kernel_pointer(to) => found.push(SpecialField {
-                kind: SpecialKind::KernelPointer,
-                offset: base,
-                size: 8,
-                contains: None,
-            }),
+            Kind::Pointer { to } => {
+                if let Some(held) = self.pointer_held(to) {
+                    found.push(SpecialField {
+                        kind: SpecialKind::KernelPointer,
+                        offset: base,
+                        size: 8,
+                        contains: None,
+                        pointee: self.strip(to).map(|(ty, _)| Pointee { ty, held }),
+                    });
+                }
+            }
             Kind::Composite { members, size, .. } => {
                 if let Some(kind) = SpecialKind::of(stripped.name) {
                     found.push(SpecialField {
@@ -123,6 +152,7 @@ impl Btf<'_> {
                         offset: base,
                         size,
                         contains: None,
+                        pointee: None,
                     });
                     return;
                 }
@@ -210,25 +240,21 @@ impl Btf<'_> {
         })
     }
 
-    /// Whether a pointer to this is one to a kernel object: its type has such a tag.
-    fn is_kernel_pointer(&self, mut ty: TypeId) -> bool {
+    /// How a pointer to this is held, if it is tagged so.
+    fn pointer_held(&self, mut ty: TypeId) -> Option<PointerHeld> {
         for _ in 0..MAX_DEPTH {
-            let Some(found) = self.get(ty) else {
-                return false;
+            let found = self.get(ty)?;
+            let Kind::Modifier { to } = found.kind else {
+                return None;
             };
-            match found.kind {
-                Kind::Modifier { to } => {
-                    if matches!(
-                        found.name,
-                        "kptr" | "kptr_ref" | "kptr_untrusted" | "percpu_kptr" | "uptr"
-                    ) {
-                        return true;
-                    }
-                    ty = to;
-                }
-                _ => return false,
+            match found.name {
+                "kptr" | "kptr_ref" => return Some(PointerHeld::Owned),
+                "kptr_untrusted" => return Some(PointerHeld::Untrusted),
+                "percpu_kptr" => return Some(PointerHeld::PerCpu),
+                "uptr" => return Some(PointerHeld::User),
+                _ => ty = to,
             }
         }
-        false
+        None
     }
 }

@@ -16,6 +16,7 @@ mod kernel;
 mod layout;
 pub mod signature;
 mod types;
+pub mod walk;
 
 pub(crate) use kernel::Change;
 pub use types::{Enumerator, Kind, Linkage, Member, Members, Parameter, Type, Values, VarSecInfo};

@@ -32,7 +32,7 @@ pub use conversions::valid_format;
 pub use machine::{Machine, Window};
 pub use map::tail_call_target;
 pub use names::{HelperNames, id_by_name, name};
-pub use prototype::{Arg, Graph, LocalArg, LocalReturn, Prototype, Return};
+pub use prototype::{Arg, Graph, Hold, Kept, LocalArg, LocalReturn, Prototype, Return};
 pub use routes::{Fib, FibError, Interface, Route, RouteKind};
 pub use table::{PROTOTYPES, prototype, prototype_on};
 pub use time::{RANDOM_STEPS, jiffies64, random, random_state};

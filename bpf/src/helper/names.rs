@@ -247,7 +247,7 @@ pub fn id_by_name(name: &str) -> Option<u32> {
         .map(|at| at as u32 + 1)
 }
 
-/// Names of helpers for texts of instructions; no other names.
+/// Names of helpers and kernel functions for texts of instructions; no other names.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HelperNames;
 
@@ -258,5 +258,14 @@ impl isa::ebpf::Symbols for HelperNames {
 
     fn helper_id(&self, name: &str) -> Option<u32> {
         id_by_name(name)
+    }
+
+    fn kfunc_name(&self, id: i32, module: i16) -> Option<Cow<'_, str>> {
+        let known = crate::kfunc::prototype(id).filter(|_| module == 0)?;
+        Some(Cow::Borrowed(known.name))
+    }
+
+    fn kfunc_id(&self, name: &str) -> Option<i32> {
+        crate::kfunc::id_by_name(name)
     }
 }

@@ -59,8 +59,12 @@ pub enum Arg {
     UninitMem,
     /// Readable and writable, initialised memory; its length is the next argument.
     MemRw,
+    /// The same, or null if the length is 0.
+    MemRwOrNull,
     /// Readable memory of so many bytes.
     FixedMem(u32),
+    /// Memory of so many bytes, to be read and written.
+    FixedMemRw(u32),
     /// Writable memory of so many bytes, aligned to that number.
     AlignedOut(u32),
     /// Length of the memory of the argument before; not 0.
@@ -77,8 +81,16 @@ pub enum Arg {
     Socket,
     /// A socket that was acquired; released by the call.
     AcquiredSocket,
-    /// A pointer to this kernel structure. Programs get none that the verifier follows.
-    Kernel(&'static str),
+    /// A pointer to this kernel structure, which the program holds at least so well.
+    Kernel(&'static str, Hold),
+    /// An address that nothing is asked of, or null: the function copies what it may read there.
+    Address,
+    /// A constant that is the id of a type of the kernel, or 0.
+    KernelType,
+    /// A field of a map's value, or of an allocated object, that holds a pointer.
+    PointerField,
+    /// What goes into such a field: a pointer that the program owns, which is released, or null.
+    PointerGiven,
     /// A function of the program (callbacks).
     Function,
     /// A stack address or null (context of a callback).
@@ -103,6 +115,8 @@ pub enum Arg {
     NewDynptr,
     /// A dynptr.
     Dynptr,
+    /// A dynptr, or null.
+    DynptrOrNull,
     /// A dynptr on a ring buffer record, which is released.
     RecordDynptr,
     /// Memory of a map value that a dynptr is to stand for; its length is the next argument.
@@ -136,13 +150,45 @@ pub enum Return {
     /// A socket of this kind, or null; must be released.
     AcquiredSocketOrNull(SocketKind),
     /// A pointer to this kernel structure, or null.
-    Kernel(&'static str),
+    Kernel(&'static str, Kept),
+    /// A pointer to the kernel's own structure of the context.
+    KernelContext,
+    /// The address that was given, to be read as the type that the constant argument names.
+    ReadOnlyCast,
+    /// The pointer that was in a field, owned now, or null.
+    PointerTaken,
     /// Address of the iterator's next number, or null at its end.
     IteratorNext,
     /// Address of so many bytes as the constant argument says, or null.
     SliceOrNull,
     /// An object that the program allocated.
     Local(LocalReturn),
+}
+
+/// How well a program must hold a structure of the kernel that it gives to a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// It need not be more than seen.
+    Seen,
+    /// RCU keeps it, or better.
+    Rcu,
+    /// It surely exists while the program runs.
+    Trusted,
+    /// It was acquired; the call releases it.
+    Released,
+}
+
+/// How a program holds a structure of the kernel that a function gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Seen, or null: as long as the socket that was given, which it is, is held.
+    Seen,
+    /// It surely exists while the program runs, and is not null.
+    Trusted,
+    /// The program must release it, unless it is null.
+    Acquired,
+    /// RCU keeps it, unless it is null.
+    Rcu,
 }
 
 /// What keeps objects that a program allocated.

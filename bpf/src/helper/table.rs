@@ -3,7 +3,7 @@
 //! Sources: linux/bpf.h for ids and the order of arguments; which types and hooks the kernel
 //! takes was asked of Linux 6.18 itself (`tests/prototypes_vs_kernel.rs`).
 
-use super::prototype::{Arg, Prototype, Return};
+use super::prototype::{Arg, Hold, Kept, Prototype, Return};
 use crate::Hook;
 use crate::context::SocketKind;
 
@@ -83,7 +83,7 @@ impl Prototype {
 
 /// All helpers that are known by type, by ascending id.
 #[rustfmt::skip]
-pub static PROTOTYPES: [Prototype; 142] = {
+pub static PROTOTYPES: [Prototype; 143] = {
     use Arg::{AcquiredSocket, AlignedOut, Anything, ConstAllocSize, ConstMap, ConstStr, Ctx, CtxOrNull, Dynptr, DynptrMem, FixedMem, Function, MapKey, MapValue, Mem, MemOrNull, MemRw, NewDynptr, RecordDynptr, RingbufRecord, Size, SizeOrZero, Socket, SpinLock, StackOrNull, Timer, UninitMapValue, UninitMem};
     use Return::{AcquiredSocketOrNull, MapValueOrNull, RingbufRecordOrNull, SameSocketOrNull, Scalar, SliceOrNull, SocketOrNull, Void};
     [
@@ -179,21 +179,21 @@ pub static PROTOTYPES: [Prototype; 142] = {
         helper(133, "bpf_ringbuf_discard", [RingbufRecord, Anything], Void),
         helper(134, "bpf_ringbuf_query", [ConstMap, Anything], Scalar),
         helper(135, "bpf_csum_level", [Ctx, Anything], Scalar).only_tc(),
-        helper(136, "bpf_skc_to_tcp6_sock", [Socket], Return::Kernel("tcp6_sock")).later(),
-        helper(137, "bpf_skc_to_tcp_sock", [Socket], Return::Kernel("tcp_sock")).later(),
-        helper(138, "bpf_skc_to_tcp_timewait_sock", [Socket], Return::Kernel("tcp_timewait_sock")).later(),
-        helper(139, "bpf_skc_to_tcp_request_sock", [Socket], Return::Kernel("tcp_request_sock")).later(),
-        helper(140, "bpf_skc_to_udp6_sock", [Socket], Return::Kernel("udp6_sock")).later(),
-        helper(141, "bpf_get_task_stack", [Arg::Kernel("task_struct"), UninitMem, SizeOrZero, Anything], Scalar).later(),
+        helper(136, "bpf_skc_to_tcp6_sock", [Socket], Return::Kernel("tcp6_sock", Kept::Seen)).later(),
+        helper(137, "bpf_skc_to_tcp_sock", [Socket], Return::Kernel("tcp_sock", Kept::Seen)).later(),
+        helper(138, "bpf_skc_to_tcp_timewait_sock", [Socket], Return::Kernel("tcp_timewait_sock", Kept::Seen)).later(),
+        helper(139, "bpf_skc_to_tcp_request_sock", [Socket], Return::Kernel("tcp_request_sock", Kept::Seen)).later(),
+        helper(140, "bpf_skc_to_udp6_sock", [Socket], Return::Kernel("udp6_sock", Kept::Seen)).later(),
+        helper(141, "bpf_get_task_stack", [Arg::Kernel("task_struct", Hold::Seen), UninitMem, SizeOrZero, Anything], Scalar).later(),
         helper(149, "bpf_snprintf_btf", [MemRw, Size, Mem, Size, Anything], Scalar).later(),
         helper(151, "bpf_skb_cgroup_classid", [Ctx], Scalar).only_tc(),
         helper(152, "bpf_redirect_neigh", [Anything, MemOrNull, SizeOrZero, Anything], Scalar).only_tc(),
-        helper(153, "bpf_per_cpu_ptr", [Arg::Kernel("percpu_variable"), Anything], Return::Kernel("percpu_variable")).later(),
-        helper(154, "bpf_this_cpu_ptr", [Arg::Kernel("percpu_variable")], Return::Kernel("percpu_variable")).later(),
+        helper(153, "bpf_per_cpu_ptr", [Arg::Kernel("percpu_variable", Hold::Seen), Anything], Return::Kernel("percpu_variable", Kept::Seen)).later(),
+        helper(154, "bpf_this_cpu_ptr", [Arg::Kernel("percpu_variable", Hold::Seen)], Return::Kernel("percpu_variable", Kept::Seen)).later(),
         helper(155, "bpf_redirect_peer", [Anything, Anything], Scalar).only_tc(),
-        helper(156, "bpf_task_storage_get", [ConstMap, Arg::Kernel("task_struct"), Arg::MapValueOrNull, Anything], MapValueOrNull).later(),
-        helper(157, "bpf_task_storage_delete", [ConstMap, Arg::Kernel("task_struct")], Scalar).later(),
-        helper(158, "bpf_get_current_task_btf", [], Return::Kernel("task_struct")).gpl().later(),
+        helper(156, "bpf_task_storage_get", [ConstMap, Arg::Kernel("task_struct", Hold::Seen), Arg::MapValueOrNull, Anything], MapValueOrNull).later(),
+        helper(157, "bpf_task_storage_delete", [ConstMap, Arg::Kernel("task_struct", Hold::Seen)], Scalar).later(),
+        helper(158, "bpf_get_current_task_btf", [], Return::Kernel("task_struct", Kept::Trusted)).gpl().later(),
         helper(160, "bpf_ktime_get_coarse_ns", [], Scalar),
         helper(163, "bpf_check_mtu", [Ctx, Anything, AlignedOut(4), Anything, Anything], Scalar).gpl(),
         helper(164, "bpf_for_each_map_elem", [ConstMap, Function, StackOrNull, Anything], Scalar),
@@ -202,18 +202,19 @@ pub static PROTOTYPES: [Prototype; 142] = {
         helper(170, "bpf_timer_set_callback", [Timer, Function], Scalar).gpl().later(),
         helper(171, "bpf_timer_start", [Timer, Anything, Anything], Scalar).gpl().later(),
         helper(172, "bpf_timer_cancel", [Timer], Scalar).gpl().later(),
-        helper(175, "bpf_task_pt_regs", [Arg::Kernel("task_struct")], Return::Kernel("pt_regs")).gpl().later(),
+        helper(175, "bpf_task_pt_regs", [Arg::Kernel("task_struct", Hold::Seen)], Return::Kernel("pt_regs", Kept::Trusted)).gpl().later(),
         helper(176, "bpf_get_branch_snapshot", [UninitMem, SizeOrZero, Anything], Scalar).gpl().later(),
         helper(177, "bpf_trace_vprintk", [Mem, Size, MemOrNull, SizeOrZero], Scalar).gpl(),
-        helper(178, "bpf_skc_to_unix_sock", [Socket], Return::Kernel("unix_sock")).later(),
+        helper(178, "bpf_skc_to_unix_sock", [Socket], Return::Kernel("unix_sock", Kept::Seen)).later(),
         helper(181, "bpf_loop", [Anything, Function, StackOrNull, Anything], Scalar),
         helper(182, "bpf_strncmp", [Mem, Size, ConstStr], Scalar),
         helper(188, "bpf_xdp_get_buff_len", [Ctx], Scalar).only_xdp(),
         helper(189, "bpf_xdp_load_bytes", [Ctx, Anything, UninitMem, Size], Scalar).only_xdp(),
         helper(190, "bpf_xdp_store_bytes", [Ctx, Anything, Mem, Size], Scalar).only_xdp(),
         helper(192, "bpf_skb_set_tstamp", [Ctx, Anything, Anything], Scalar).only_tc(),
+        helper(194, "bpf_kptr_xchg", [Arg::PointerField, Arg::PointerGiven], Return::PointerTaken).later(),
         helper(195, "bpf_map_lookup_percpu_elem", [ConstMap, MapKey, Anything], MapValueOrNull).packet(),
-        helper(196, "bpf_skc_to_mptcp_sock", [Socket], Return::Kernel("mptcp_sock")).later(),
+        helper(196, "bpf_skc_to_mptcp_sock", [Socket], Return::Kernel("mptcp_sock", Kept::Seen)).later(),
         helper(197, "bpf_dynptr_from_mem", [DynptrMem, SizeOrZero, Anything, NewDynptr], Scalar).later(),
         helper(198, "bpf_ringbuf_reserve_dynptr", [ConstMap, Anything, Anything, NewDynptr], Scalar).later(),
         helper(199, "bpf_ringbuf_submit_dynptr", [RecordDynptr, Anything], Void).later(),
@@ -227,8 +228,8 @@ pub static PROTOTYPES: [Prototype; 142] = {
         helper(207, "bpf_tcp_raw_check_syncookie_ipv6", [FixedMem(40), FixedMem(20)], Scalar).packet().gpl(),
         helper(208, "bpf_ktime_get_tai_ns", [], Scalar),
         helper(209, "bpf_user_ringbuf_drain", [ConstMap, Function, StackOrNull, Anything], Scalar).later(),
-        helper(210, "bpf_cgrp_storage_get", [ConstMap, Arg::Kernel("cgroup"), Arg::MapValueOrNull, Anything], MapValueOrNull).later(),
-        helper(211, "bpf_cgrp_storage_delete", [ConstMap, Arg::Kernel("cgroup")], Scalar).later(),
+        helper(210, "bpf_cgrp_storage_get", [ConstMap, Arg::Kernel("cgroup", Hold::Seen), Arg::MapValueOrNull, Anything], MapValueOrNull).later(),
+        helper(211, "bpf_cgrp_storage_delete", [ConstMap, Arg::Kernel("cgroup", Hold::Seen)], Scalar).later(),
     ]
 };
 

@@ -120,6 +120,7 @@ pub(super) fn load_elf(
         options,
         contexts: &contexts,
     };
+    let kernel_btf: Option<Arc<[u8]>> = options.btf.map(Arc::from);
     let choices = chooser.choose(&mut notes)?;
 
     let license = license(&elf);
@@ -164,6 +165,7 @@ pub(super) fn load_elf(
                     license: license.clone(),
                     source: linked.source,
                     btf: for_kernel.clone(),
+                    kernel_btf: kernel_btf.clone(),
                 });
             }
             Err(finding) => set.refused.push(Refused {

@@ -4,11 +4,10 @@
 //! Where the text names no section but `.text` it is a program itself, of hook XDP unless the
 //! options say another. Lines that start with `;;!` (the header of a test case) are comments.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use isa::ebpf::{Assembly, CallTarget, Insn, MapDecl, Symbols, Wide, parse_asm};
+use isa::ebpf::{Assembly, CallTarget, Insn, MapDecl, Wide, parse_asm};
 
 use super::error::{MapProblem, ObjectError};
 use super::notes;
@@ -16,21 +15,9 @@ use super::program::MAX_OBJECT_SLOTS;
 use super::section::{Hint, hint};
 use super::{LoadOptions, maps, raw, stem};
 use crate::Hook;
+use crate::helper::HelperNames;
 use crate::map::{InitialSlot, MapDef, MapType, SlotValue};
 use crate::program::{LineInfo, Program, ProgramSet, Refused, Source, Subprogram};
-
-/// Names of helpers.
-struct Helpers;
-
-impl Symbols for Helpers {
-    fn helper_name(&self, id: u32) -> Option<Cow<'_, str>> {
-        crate::helper::name(id).map(Cow::Borrowed)
-    }
-
-    fn helper_id(&self, name: &str) -> Option<u32> {
-        crate::helper::id_by_name(name)
-    }
-}
 
 /// A stretch of instructions that is called or entered as a whole.
 struct Function {
@@ -50,7 +37,7 @@ pub(super) fn load(
         object: object.to_owned(),
         found: format!("byte {:#x} is no UTF-8", error.valid_up_to()),
     })?;
-    let assembly = parse_asm(text, &Helpers).map_err(|error| ObjectError::Asm {
+    let assembly = parse_asm(text, &HelperNames).map_err(|error| ObjectError::Asm {
         object: object.to_owned(),
         error,
     })?;
@@ -94,6 +81,7 @@ pub(super) fn load(
         Hint::Packet(hook) => Some(hook),
         _ => None,
     });
+    let kernel_btf: Option<Arc<[u8]>> = options.btf.map(Arc::from);
     let mut slots = 0;
     for (index, function) in functions.iter().enumerate() {
         let named = options
@@ -142,6 +130,7 @@ pub(super) fn load(
                 license: assembly.license.clone().or_else(|| Some("GPL".to_owned())),
                 source: linked.source,
                 btf: None,
+                kernel_btf: kernel_btf.clone(),
             }),
             Err(finding) => set.refused.push(Refused {
                 name: function.name.clone(),

@@ -4,9 +4,10 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use bpf::btf::Btf;
 use bpf::hook::{TcAttach, XdpAttach};
-use bpf::{Hook, Program};
-use isa::ebpf::{Insn, Wide, encode};
+use bpf::{Hook, Program, kfunc};
+use isa::ebpf::{CallTarget, Insn, Wide, encode};
 
 use super::btf;
 use super::sys::{self, Attr, Command};
@@ -48,6 +49,8 @@ pub(super) enum NotLoadable {
     Encoding(String),
     #[error("BTF: {0}")]
     Btf(io::Error),
+    #[error("this kernel has no function {0} for programs")]
+    Function(&'static str),
 }
 
 /// The object's types in the kernel; `None` where it has none.
@@ -58,6 +61,32 @@ pub(super) fn types(program: &Program) -> io::Result<Option<OwnedFd>> {
 fn load_btf(bytes: &[u8]) -> io::Result<OwnedFd> {
     let mut attr = Attr::new().input(0, bytes).u32(16, bytes.len() as u32);
     sys::bpf(Command::BtfLoad, &mut attr).map(sys::owned)
+}
+
+/// Names kernel functions by their ids in this kernel's BTF.
+fn name_functions(insns: &mut [Insn]) -> Result<(), NotLoadable> {
+    let mut ids = None;
+    for insn in insns {
+        let Insn::Call(CallTarget::Kfunc { id, module: 0 }) = insn else {
+            continue;
+        };
+        let Some(function) = kfunc::prototype(*id) else {
+            continue;
+        };
+        if ids.is_none() {
+            let bytes = std::fs::read("/sys/kernel/btf/vmlinux").map_err(NotLoadable::Btf)?;
+            let kernel = Btf::parse(&bytes).map_err(|error| {
+                NotLoadable::Btf(io::Error::new(io::ErrorKind::InvalidData, error))
+            })?;
+            ids = Some(kfunc::ids_in(&kernel));
+        }
+        let known = ids.as_ref().and_then(|ids| ids.get(*id as usize).copied());
+        match known.flatten() {
+            Some(known) => *id = known as i32,
+            None => return Err(NotLoadable::Function(function.name)),
+        }
+    }
+    Ok(())
 }
 
 /// A program as `BPF_PROG_LOAD` takes it. It can be loaded more than once.
@@ -86,6 +115,7 @@ impl Loadable {
             fd.ok_or(NotLoadable::Map(index))
         };
         let mut insns = program.insns.to_vec();
+        name_functions(&mut insns)?;
         for insn in &mut insns {
             if let Insn::LoadWide { value, .. } = insn {
                 *value = match *value {

@@ -273,6 +273,10 @@ fn note_helper(
             | Arg::StackOrNull => (true, false),
             Arg::UninitMem | Arg::UninitMapValue => (false, true),
             Arg::MemRw
+            | Arg::MemRwOrNull
+            | Arg::FixedMemRw(_)
+            | Arg::PointerField
+            | Arg::PointerGiven
             | Arg::AlignedOut(_)
             | Arg::SpinLock
             | Arg::Timer
@@ -289,7 +293,10 @@ fn note_helper(
             | Arg::RingbufRecord
             | Arg::Socket
             | Arg::AcquiredSocket
-            | Arg::Kernel(_)
+            | Arg::Kernel(..)
+            | Arg::Address
+            | Arg::KernelType
+            | Arg::DynptrOrNull
             | Arg::Function
             | Arg::ConstStr
             | Arg::Scalar

@@ -78,6 +78,7 @@ pub(crate) fn linked(
         license: Some("GPL".to_owned()),
         source: Source::default(),
         btf: None,
+        kernel_btf: None,
     })
 }
 

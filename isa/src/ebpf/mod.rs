@@ -43,7 +43,7 @@
 //! ```
 //!
 //! Where LLVM shows too little to read the instruction back, the kernel's or an own form stands:
-//! local calls (`call pc+3`), kernel functions (`call kfunc[id:5]`), and the pseudo sources of
+//! local calls (`call pc+3`), kernel functions (`call kfunc[id:5]`, or by name), and the pseudo sources of
 //! 64-bit loads (`map[fd:3]`, `map[idx:0][0]+8`, `subprog[+4]`, `btf[id:7]`, all with ` ll`).
 
 mod asm;

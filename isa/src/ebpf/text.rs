@@ -30,6 +30,12 @@ pub trait Symbols {
         None
     }
 
+    /// The id of the kernel function with this name.
+    fn kfunc_id(&self, name: &str) -> Option<i32> {
+        let _ = name;
+        None
+    }
+
     /// The name of the map with this index in the program's map list.
     fn map_name(&self, index: u32) -> Option<Cow<'_, str>> {
         let _ = index;

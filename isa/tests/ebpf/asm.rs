@@ -20,6 +20,14 @@ impl Symbols for Names {
         (name == "bpf_map_lookup_elem").then_some(1)
     }
 
+    fn kfunc_name(&self, id: i32, module: i16) -> Option<Cow<'_, str>> {
+        (id == 5 && module == 0).then_some("bpf_preempt_disable".into())
+    }
+
+    fn kfunc_id(&self, name: &str) -> Option<i32> {
+        (name == "bpf_preempt_disable").then_some(5)
+    }
+
     fn map_name(&self, index: u32) -> Option<Cow<'_, str>> {
         ["counter", "ports"]
             .get(index as usize)
@@ -164,6 +172,17 @@ fn pseudo_sources_have_a_text_of_their_own() {
     let kfunc = Insn::Call(CallTarget::Kfunc { id: -1, module: 2 });
     assert_eq!(assemble("call kfunc[id:-1,module:2]").insns, [kfunc]);
     assert_eq!(kfunc.to_string(), "call kfunc[id:-1,module:2]");
+}
+
+#[test]
+fn kernel_functions_have_names() {
+    let text = "call kfunc[bpf_preempt_disable]";
+    let kfunc = Insn::Call(CallTarget::Kfunc { id: 5, module: 0 });
+    let assembly = parse_asm(text, &Names).expect("it is assembly");
+    assert_eq!(assembly.insns, [kfunc]);
+    assert_eq!(kfunc.display(0, &Names).to_string(), text);
+    let error = parse_asm("call kfunc[bpf_nothing]", &Names).expect_err("no such function");
+    assert_eq!(error.kind, isa::ebpf::AsmErrorKind::UnknownKfunc);
 }
 
 #[test]

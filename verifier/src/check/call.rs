@@ -2,11 +2,12 @@
 
 use bpf::Hook;
 use bpf::helper::{Arg, Prototype, Return};
+use bpf::kfunc::{METADATA_RX_TIMESTAMP, METADATA_RX_VLAN_TAG};
 use isa::ebpf::CallTarget;
 
 use super::mem::Place;
 use super::text;
-use super::{describe, local, object, readable, unreleased};
+use super::{describe, kernel, local, object, pointer, readable, unreleased};
 use crate::domain::{Block, Kind, MapRef, State, Tnum, Value};
 use crate::platform;
 use crate::report::{Problem, Rule};
@@ -53,18 +54,27 @@ pub(super) fn outside(cx: &Context<'_>, state: &State, target: CallTarget) -> Re
         )
         .about(name));
     }
+    if (METADATA_RX_TIMESTAMP..=METADATA_RX_VLAN_TAG).contains(&id) && !platform.device_bound {
+        return Err(Problem::new(
+            Rule::HelperNotAllowed,
+            format!("{name}: metadata kfuncs require device-bound program"),
+        )
+        .about(name)
+        .help("load the program for a device (--nic)"));
+    }
     local::section(cx, state, prototype)?;
     object::section(state, prototype)?;
     let mut map = None;
     for given in Given::all(platform, state, prototype) {
         argument(cx, state, prototype, &given, &mut map)?;
     }
-    if let Return::Kernel(structure) = prototype.ret {
-        return Err(Problem::new(
-            Rule::NotModelled,
-            format!("{name} gives a pointer to the kernel's struct {structure}, which is not modelled yet"),
-        )
-        .about(name));
+    match prototype.ret {
+        Return::Kernel(structure, _) => kernel::known(cx, prototype, structure)?,
+        Return::KernelContext => {
+            let structure = platform.context_structure();
+            kernel::known(cx, prototype, structure)?;
+        }
+        _ => {}
     }
     if id == platform::SNPRINTF {
         text::format(platform, state)?;
@@ -138,7 +148,9 @@ fn argument(
     let Some(register) = isa::ebpf::Reg::new(reg as u8) else {
         return Ok(());
     };
-    readable(state, register)?;
+    if arg != Arg::Address {
+        readable(state, register)?;
+    }
     let value = &state.top.regs[reg];
     let platform = &cx.platform;
     let wrong = |expected: &str| {
@@ -170,8 +182,10 @@ fn argument(
         .help("copy the bytes to the stack first"));
     }
     match arg {
-        Arg::None | Arg::Anything => Ok(()),
-        Arg::CtxOrNull | Arg::Scratch if value.is_zero() => Ok(()),
+        Arg::None | Arg::Anything | Arg::Address => Ok(()),
+        Arg::CtxOrNull | Arg::Scratch | Arg::DynptrOrNull if value.is_zero() => Ok(()),
+        Arg::KernelType => kernel::type_named(cx, state, prototype, reg),
+        Arg::Kernel(name, hold) => kernel::argument(cx, prototype, reg, value, (name, hold)),
         Arg::Ctx | Arg::CtxOrNull => {
             if value.kind != Kind::Ctx {
                 return Err(wrong("ctx"));
@@ -209,6 +223,7 @@ fn argument(
         | Arg::MapValue
         | Arg::MapValueOrNull
         | Arg::UninitMapValue
+        | Arg::FixedMemRw(_)
         | Arg::FixedMem(_) => memory(cx, state, prototype, given, false),
         Arg::AlignedOut(bytes) => {
             memory(cx, state, prototype, given, false)?;
@@ -216,9 +231,15 @@ fn argument(
         }
         Arg::Socket => match value.kind {
             Kind::Socket { or_null: false, .. } => Ok(()),
+            _ if !platform::reads_socket(prototype) && kernel::is_socket(cx, value, false) => {
+                Ok(())
+            }
             _ => Err(wrong("sock_common, sock, tcp_sock")),
         },
         Arg::AcquiredSocket => match value.kind {
+            Kind::Kernel { .. } if value.reference != 0 && kernel::is_socket(cx, value, true) => {
+                Ok(())
+            }
             Kind::Socket { or_null: false, .. } if value.reference == 0 => Err(Problem::new(
                 Rule::Reference,
                 format!("R{reg} must be referenced when passed to release func"),
@@ -229,9 +250,8 @@ fn argument(
             Kind::Socket { or_null: false, .. } => Ok(()),
             _ => Err(wrong("sock_common, sock, tcp_sock")),
         },
-        Arg::Kernel(structure) => Err(wrong(&format!("ptr_{structure}"))),
-        Arg::Mem | Arg::UninitMem | Arg::MemRw | Arg::MemOrNull => {
-            if arg == Arg::MemOrNull && value.is_zero() {
+        Arg::Mem | Arg::UninitMem | Arg::MemRw | Arg::MemOrNull | Arg::MemRwOrNull => {
+            if matches!(arg, Arg::MemOrNull | Arg::MemRwOrNull) && value.is_zero() {
                 return Ok(());
             }
             if is_memory(value.kind) {
@@ -318,9 +338,12 @@ fn argument(
         | Arg::EndIterator
         | Arg::NewDynptr
         | Arg::Dynptr
+        | Arg::DynptrOrNull
         | Arg::RecordDynptr
         | Arg::NewInterruptState
         | Arg::InterruptState => object::argument(cx, state, prototype, reg, arg),
+        Arg::PointerField => pointer::field(cx, prototype, reg, value).map(|_| ()),
+        Arg::PointerGiven => pointer::given(cx, state, prototype, reg),
         Arg::Local(what) => local::argument(cx, state, prototype, reg, what),
         Arg::ConstStr => match value.kind {
             Kind::MapValue { or_null: false, .. } => text::constant(platform, reg, value)
@@ -446,7 +469,7 @@ fn memory(
     if zero_allowed && given.bytes == 0 && pointer.is_zero() {
         return Ok(());
     }
-    if given.arg == Arg::MemOrNull && pointer.is_zero() {
+    if matches!(given.arg, Arg::MemOrNull | Arg::MemRwOrNull) && pointer.is_zero() {
         return Err(Problem::new(
             Rule::HelperArg,
             format!("R{reg} is null, but the length may be {}", given.bytes),

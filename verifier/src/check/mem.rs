@@ -1,10 +1,9 @@
 //! Whether memory may be accessed.
 
 use bpf::btf::fields::SpecialKind;
-use bpf::context::{self, Field, SocketKind, Widths};
 use isa::ebpf::{Operand, Reg};
 
-use super::{MAX_OFFSET, describe, local, object, register};
+use super::{MAX_OFFSET, describe, kernel, local, object, pointer, register};
 use crate::assertions::Touch;
 use crate::domain::{Byte, Extent, FRAME_BYTES, Kind, MapRef, State, Tnum, Value};
 use crate::platform::Platform;
@@ -28,7 +27,7 @@ pub(super) fn access(
     let no_atomics = pointer.kind.follows_packet()
         || matches!(
             pointer.kind,
-            Kind::Ctx | Kind::Socket { .. } | Kind::Object { .. }
+            Kind::Ctx | Kind::Socket { .. } | Kind::Object { .. } | Kind::Kernel { .. }
         );
     if atomic && no_atomics {
         return Err(Problem::new(
@@ -61,7 +60,7 @@ pub(super) fn access(
         } => {
             place.map_rights(map, !writes || atomic, writes)?;
             place.map_value(map)?;
-            place.special_fields(map, Some((writes, size)))?;
+            place.special_fields(map, Some((touch, size)))?;
             xskmap(platform, map, &place, writes)
         }
         Kind::Memory {
@@ -84,6 +83,11 @@ pub(super) fn access(
         Kind::Object {
             ty, or_null: false, ..
         } => local::access(&place, ty),
+        Kind::Kernel {
+            ty,
+            trust,
+            or_null: false,
+        } => kernel::access(&place, (ty, trust), writes, size),
         Kind::Scalar
         | Kind::Unknown
         | Kind::PacketEnd
@@ -93,7 +97,8 @@ pub(super) fn access(
         | Kind::MapValue { or_null: true, .. }
         | Kind::Memory { or_null: true, .. }
         | Kind::Socket { or_null: true, .. }
-        | Kind::Object { or_null: true, .. } => Err(place.unusable()),
+        | Kind::Object { or_null: true, .. }
+        | Kind::Kernel { or_null: true, .. } => Err(place.unusable()),
     }
 }
 
@@ -128,7 +133,7 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn fixed(&self) -> i64 {
+    pub(super) fn fixed(&self) -> i64 {
         i64::from(self.pointer.off) + self.offset
     }
 
@@ -269,7 +274,7 @@ impl Place<'_> {
         Ok(())
     }
 
-    fn outside(&self, rule: Rule, message: String) -> Problem {
+    pub(super) fn outside(&self, rule: Rule, message: String) -> Problem {
         Problem::new(rule, message)
             .about(format!("r{}", self.reg))
             .why(self.known())
@@ -335,10 +340,10 @@ impl Place<'_> {
         }
     }
 
-    /// Fields with functions of their own are not touched; a pointer to a kernel object may be
-    /// loaded, or set to null, as a whole. `direct` is whether an instruction writes, and its
-    /// width; `None` for what a helper touches.
-    fn special_fields(&self, map: MapRef, direct: Option<(bool, u8)>) -> Result<(), Problem> {
+    /// Fields with functions of their own are not touched; a field that holds a pointer is in its
+    /// own way. `direct` is what an instruction does, and its width; `None` for what a helper
+    /// touches.
+    fn special_fields(&self, map: MapRef, direct: Option<(Touch, u8)>) -> Result<(), Problem> {
         let low = self.pointer.range.smin.saturating_add(self.fixed());
         let high = self.end();
         for field in self.platform.declared.fields(map) {
@@ -348,12 +353,9 @@ impl Place<'_> {
             }
             let name = field.kind.name();
             let what = match direct {
-                Some(_) if field.kind == SpecialKind::KernelPointer => {
-                    return Err(Problem::new(
-                        Rule::NotModelled,
-                        "pointers to kernel objects in map values are not modelled yet",
-                    )
-                    .about(self.platform.map_name(map)));
+                Some((touch, size)) if field.kind == SpecialKind::KernelPointer => {
+                    pointer::direct(self, field, touch, size)?;
+                    continue;
                 }
                 Some(_) => "directly by load/store",
                 None => "indirectly by helper",
@@ -517,103 +519,5 @@ impl Place<'_> {
             }
         }
         Ok(())
-    }
-
-    fn context(&self, writes: bool, touch: Touch, size: u8) -> Result<(), Problem> {
-        let offset = self.fixed();
-        let reg = self.reg;
-        if self.pointer.off != 0 || self.pointer.range.as_constant() != Some(0) {
-            return Err(Problem::new(
-                Rule::CtxAccess,
-                format!(
-                    "dereference of modified ctx ptr R{reg} off={}",
-                    self.pointer.off
-                ),
-            )
-            .about(format!("r{reg}"))
-            .help("access context fields as constant offsets of the pointer given at entry"));
-        }
-        let signed = matches!(touch, Touch::Load { signed: true });
-        let allowed = if writes {
-            self.platform.context_store(offset, size)
-        } else {
-            self.platform.context_load(offset, size, signed).is_some()
-        };
-        if allowed {
-            return Ok(());
-        }
-        let field = context::field_at(&self.platform.program.hook, offset);
-        let why = match field {
-            Some(field) if writes && field.store_on_device => format!(
-                "`{}` can be written by a program that is bound to a device (--nic)",
-                field.name
-            ),
-            Some(field) if writes => format!("`{}` cannot be written here", field.name),
-            Some(field) if !context::readable(&self.platform.program.hook, field) => format!(
-                "`{}` is only there for programs in a devmap (section xdp/devmap)",
-                field.name
-            ),
-            Some(field) => describe_field(field),
-            None => "the context has no field there".to_owned(),
-        };
-        Err(Problem::new(
-            Rule::CtxAccess,
-            format!("invalid bpf_context access off={offset} size={size}"),
-        )
-        .about(field.map_or("", |f| f.name))
-        .why(why))
-    }
-
-    /// A field of a socket.
-    fn socket(&self, kind: SocketKind, writes: bool, size: u8) -> Result<(), Problem> {
-        let offset = self.fixed();
-        let problem = |why: String| {
-            Problem::new(
-                Rule::SocketAccess,
-                format!(
-                    "R{} invalid {} access off={offset} size={size}",
-                    self.reg,
-                    self.pointer.kind.name()
-                ),
-            )
-            .why(why)
-        };
-        if writes {
-            return Err(problem("sockets can only be read".to_owned()));
-        }
-        if context::socket_load(kind, offset, size).is_some() {
-            return Ok(());
-        }
-        let field = context::socket_field_at(kind, offset);
-        let why = match field {
-            Some(field) if context::socket_load(SocketKind::Full, offset, size).is_some() => {
-                format!("only full sockets have `{}`", field.name)
-            }
-            Some(field) => describe_field(field),
-            None => "a socket has no field there".to_owned(),
-        };
-        let problem = problem(why).about(field.map_or("", |f| f.name));
-        Err(if kind == SocketKind::Common {
-            problem.help("call bpf_sk_fullsock first, and leave if it gives null")
-        } else {
-            problem
-        })
-    }
-}
-
-/// How a field may be read.
-fn describe_field(field: &Field) -> String {
-    let Field {
-        name, size, offset, ..
-    } = field;
-    match field.loads {
-        Widths::None => format!("`{name}` is for other types of programs"),
-        Widths::Whole => {
-            format!("`{name}` is {size} bytes at offset {offset}, and is read as a whole")
-        }
-        Widths::Parts | Widths::Start | Widths::Half => format!(
-            "`{name}` is {size} bytes at offset {offset}; a part of it is read aligned, and lies \
-             in it as a whole"
-        ),
     }
 }

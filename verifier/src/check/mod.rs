@@ -1,11 +1,14 @@
 //! Whether an instruction is allowed in a state. Reads the state, never changes it.
 
 mod call;
+mod field;
 mod function;
+mod kernel;
 mod legacy;
 mod local;
 mod mem;
 mod object;
+mod pointer;
 mod text;
 
 use isa::ebpf::{AluOp, Operand, Reg, Wide, Width};

@@ -191,7 +191,7 @@ pub(super) fn stack_object(state: &State, reg: usize, arg: Arg) -> Result<(), St
     let value = &state.top.regs[reg];
     let at = reg - 1;
     let what = match arg {
-        Arg::NewDynptr | Arg::Dynptr | Arg::RecordDynptr => "dynptr",
+        Arg::NewDynptr | Arg::Dynptr | Arg::DynptrOrNull | Arg::RecordDynptr => "dynptr",
         Arg::NewInterruptState | Arg::InterruptState => "irq flag",
         _ => "iter_num",
     };
@@ -203,7 +203,7 @@ pub(super) fn stack_object(state: &State, reg: usize, arg: Arg) -> Result<(), St
             ));
         }
         return match arg {
-            Arg::Dynptr => Ok(()),
+            Arg::Dynptr | Arg::DynptrOrNull => Ok(()),
             _ => Err(format!("arg#{at} expected pointer to stack for {what}")),
         };
     }

@@ -19,7 +19,7 @@ pub use range::{Empty, Range};
 pub use stack::{Byte, DynptrKind, FRAME_BYTES, Loaded, Slot, Stack, StackObject, slot_of};
 pub use state::{Callback, Frame, Ids, State};
 pub use tnum::Tnum;
-pub use types::{Block, Extent, Kind, MapRef, Value};
+pub use types::{Block, Extent, Kind, MapRef, Trust, Value};
 
 #[cfg(test)]
 mod tests;

@@ -84,8 +84,32 @@ pub enum Kind {
         /// lock is given back.
         owned: bool,
     },
+    /// A structure of the kernel.
+    Kernel {
+        /// BTF id of its type.
+        ty: u32,
+        /// What the pointer is worth.
+        trust: Trust,
+        /// Whether it may be null.
+        or_null: bool,
+    },
     /// A dynptr that is not on the stack, as a callback or a global function is given it.
     Dynptr,
+}
+
+/// What a pointer to a structure of the kernel is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// The structure exists while the program runs, or as long as its reference is held.
+    Trusted,
+    /// RCU keeps it until the read section ends.
+    Rcu,
+    /// It was seen in a structure that exists: it can be read, and given to some helpers.
+    Seen,
+    /// It can be read, no more.
+    Untrusted,
+    /// An address of user space, or of a variable of each CPU: it cannot even be read.
+    Foreign,
 }
 
 /// What a block of memory is.
@@ -131,6 +155,7 @@ impl Kind {
                 | Kind::Memory { or_null: true, .. }
                 | Kind::Socket { or_null: true, .. }
                 | Kind::Object { or_null: true, .. }
+                | Kind::Kernel { or_null: true, .. }
         )
     }
 
@@ -163,6 +188,11 @@ impl Kind {
                     owned: true,
                     ..
                 }
+                | Kind::Kernel {
+                    or_null: false,
+                    trust: Trust::Trusted,
+                    ..
+                }
         )
     }
 
@@ -191,6 +221,11 @@ impl Kind {
                 ty,
                 or_null: false,
                 owned,
+            },
+            Kind::Kernel { ty, trust, .. } => Kind::Kernel {
+                ty,
+                trust,
+                or_null: false,
             },
             other => other,
         }
@@ -223,6 +258,16 @@ impl Kind {
             Kind::Dynptr => "dynptr_ptr",
             Kind::Object { or_null: false, .. } => "ptr_",
             Kind::Object { or_null: true, .. } => "ptr_or_null_",
+            Kind::Kernel { trust, or_null, .. } => match (trust, or_null) {
+                (Trust::Trusted, false) => "trusted_ptr_",
+                (Trust::Trusted, true) => "trusted_ptr_or_null_",
+                (Trust::Rcu, false) => "rcu_ptr_",
+                (Trust::Rcu, true) => "rcu_ptr_or_null_",
+                (Trust::Seen | Trust::Foreign, false) => "ptr_",
+                (Trust::Seen | Trust::Foreign, true) => "ptr_or_null_",
+                (Trust::Untrusted, false) => "untrusted_ptr_",
+                (Trust::Untrusted, true) => "untrusted_ptr_or_null_",
+            },
             Kind::Socket { kind, or_null } => match (kind, or_null) {
                 (SocketKind::Common, false) => "sock_common",
                 (SocketKind::Common, true) => "sock_common_or_null",

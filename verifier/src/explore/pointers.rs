@@ -32,8 +32,17 @@ impl Pointers {
         if *first == Kind::Unknown {
             *first = *met;
         }
-        let own =
-            |kind: &Kind| matches!(kind, Kind::Ctx | Kind::Socket { .. } | Kind::Object { .. });
+        let own = |kind: &Kind| {
+            matches!(
+                kind,
+                Kind::Ctx | Kind::Socket { .. } | Kind::Object { .. } | Kind::Kernel { .. }
+            )
+        };
+        // All structures of the kernel are read by one kind of load.
+        let kernel = |kind: &Kind| matches!(kind, Kind::Kernel { .. });
+        if kernel(first) && kernel(met) {
+            return Ok(());
+        }
         if first == met || !own(first) && !own(met) {
             return Ok(());
         }

@@ -72,10 +72,14 @@ pub(super) fn demands(cx: &Context<'_>, state: &State, insn: &Insn) -> Marks {
                         | Arg::ConstAllocSize
                         | Arg::Local(LocalArg::Type)
                         | Arg::MemOrNull
+                        | Arg::MemRwOrNull
                         | Arg::MapValueOrNull
                         | Arg::CtxOrNull
                         | Arg::Scratch
                         | Arg::ScratchSize
+                        | Arg::KernelType
+                        | Arg::DynptrOrNull
+                        | Arg::PointerGiven
                         | Arg::StackOrNull => {
                             demand(given.reg);
                         }

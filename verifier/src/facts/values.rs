@@ -112,7 +112,8 @@ pub(crate) fn register(state: &State, value: &Value) -> RegFact {
         | Kind::MapKey { .. }
         | Kind::Function { .. }
         | Kind::Dynptr
-        | Kind::Object { .. } => RegKind::Unknown,
+        | Kind::Object { .. }
+        | Kind::Kernel { .. } => RegKind::Unknown,
         Kind::Map { map, .. } => RegKind::Map { map: outer(map) },
         Kind::MapValue { map, or_null } => RegKind::MapValue {
             map: outer(map),
@@ -150,7 +151,8 @@ fn region(state: &State, kind: Kind) -> Region {
         | Kind::Map { .. }
         | Kind::Function { .. }
         | Kind::Dynptr
-        | Kind::Object { .. } => Region::Mixed,
+        | Kind::Object { .. }
+        | Kind::Kernel { .. } => Region::Mixed,
     }
 }
 

@@ -2,14 +2,15 @@
 
 use bpf::btf::fields::SpecialKind;
 use bpf::btf::signature::{Parameter, Signature};
-use bpf::helper::{Arg, LocalArg, Prototype, Return};
+use bpf::helper::{Arg, Hold, Kept, LocalArg, Prototype, Return};
 
 use super::mem::{slots, smear_all, window};
-use super::{Context, Effects, SlotAt, local, object};
+use super::{Context, Effects, SlotAt, local, object, pointer};
 use isa::ebpf::CallTarget;
 
 use crate::domain::{
-    Block, Byte, DynptrKind, Ids, Kind, MapRef, Range, Reference, Resource, State, Value, slot_of,
+    Block, Byte, DynptrKind, Ids, Kind, MapRef, Range, Reference, Resource, State, Trust, Value,
+    slot_of,
 };
 use crate::platform::{self, Platform};
 
@@ -67,9 +68,11 @@ impl Given {
             let ((bytes, exact), reads, writes) = match arg {
                 Arg::Mem | Arg::MemOrNull => (sized(), true, false),
                 Arg::UninitMem => (sized(), false, true),
-                Arg::MemRw | Arg::Scratch => (sized(), true, true),
+                Arg::MemRw | Arg::MemRwOrNull | Arg::Scratch => (sized(), true, true),
                 Arg::FixedMem(bytes) => ((u64::from(bytes), true), true, false),
-                Arg::AlignedOut(bytes) => ((u64::from(bytes), true), true, true),
+                Arg::FixedMemRw(bytes) | Arg::AlignedOut(bytes) => {
+                    ((u64::from(bytes), true), true, true)
+                }
                 Arg::MapKey => ((u64::from(key()), true), true, false),
                 Arg::MapValue | Arg::MapValueOrNull => ((u64::from(value()), true), true, false),
                 Arg::UninitMapValue => ((u64::from(value()), true), false, true),
@@ -158,7 +161,11 @@ pub(super) fn outside(
     for argument in &given {
         if matches!(
             argument.arg,
-            Arg::RingbufRecord | Arg::AcquiredSocket | Arg::Local(LocalArg::Owned)
+            Arg::RingbufRecord
+                | Arg::AcquiredSocket
+                | Arg::Kernel(_, Hold::Released)
+                | Arg::PointerGiven
+                | Arg::Local(LocalArg::Owned)
         ) {
             let reference = state.top.regs[argument.reg].reference;
             if reference != 0 {
@@ -277,7 +284,21 @@ fn result(
             Value::scalar(Range::unsigned(0, platform::MAX_CPUS - 1))
         }
         Return::Scalar => Value::SCALAR,
-        Return::Void | Return::Kernel(_) => Value::UNKNOWN,
+        Return::Void => Value::UNKNOWN,
+        Return::Kernel(name, kept) => structure(cx, state, ids, pc, prototype, (name, kept)),
+        Return::KernelContext => {
+            let name = cx.platform.context_structure();
+            structure(cx, state, ids, pc, prototype, (name, Kept::Trusted))
+        }
+        Return::ReadOnlyCast => match state.top.regs[2].as_constant().map(u32::try_from) {
+            Some(Ok(ty)) => Value::pointer(Kind::Kernel {
+                ty,
+                trust: Trust::Untrusted,
+                or_null: false,
+            }),
+            _ => Value::UNKNOWN,
+        },
+        Return::PointerTaken => pointer::taken(cx, state, ids, pc),
         Return::SocketOrNull(kind) | Return::SameSocketOrNull(kind) => Value {
             id: ids.fresh(),
             reference: if prototype.ret == Return::SameSocketOrNull(kind) {
@@ -366,6 +387,39 @@ fn result(
                 })
             }
         }
+    }
+}
+
+/// A structure of the kernel that a function gives.
+fn structure(
+    cx: &Context<'_>,
+    state: &mut State,
+    ids: &mut Ids,
+    pc: usize,
+    prototype: &Prototype,
+    (name, kept): (&str, Kept),
+) -> Value {
+    let Some(ty) = cx.platform.declared.kernel.named(name) else {
+        return Value::UNKNOWN;
+    };
+    let id = ids.fresh();
+    let (trust, or_null, reference) = match kept {
+        Kept::Seen => (Trust::Seen, true, given_reference(state, prototype)),
+        Kept::Trusted => (Trust::Trusted, false, 0),
+        Kept::Rcu => (Trust::Rcu, true, 0),
+        Kept::Acquired => {
+            state.held.references.push(Reference {
+                id,
+                pc: pc as u32,
+                resource: Resource::Object,
+            });
+            (Trust::Trusted, true, id)
+        }
+    };
+    Value {
+        id: if or_null { id } else { 0 },
+        reference,
+        ..Value::pointer(Kind::Kernel { ty, trust, or_null })
     }
 }
 

@@ -3,7 +3,7 @@
 use isa::ebpf::{AtomicOp, Reg};
 
 use super::{Context, Effects, SlotAt, Slots, alu, object};
-use crate::domain::{FRAME_BYTES, Ids, Kind, Range, State, Value, slot_of};
+use crate::domain::{FRAME_BYTES, Ids, Kind, Range, State, Trust, Value, slot_of};
 
 /// The slots that `min..max` touches, and those that it covers.
 pub(crate) fn slots(min: i32, max: i32) -> (Slots, Slots) {
@@ -111,7 +111,30 @@ pub(super) fn load(
                 _ => Value::UNKNOWN,
             }
         }
+        Kind::Kernel { ty, trust, .. } => {
+            let at = pointer.min_offset().saturating_add(i64::from(offset));
+            let trust = if pointer.reference == 0 {
+                trust
+            } else {
+                Trust::Trusted
+            };
+            match cx.platform.declared.kernel.load(ty, trust, at, size) {
+                Ok(None) => number(Range::UNKNOWN),
+                Ok(Some(kind)) => Value {
+                    id: if kind.or_null() { ids.fresh() } else { 0 },
+                    ..Value::pointer(kind)
+                },
+                Err(_) => Value::UNKNOWN,
+            }
+        }
         Kind::MapValue { map, .. } => {
+            let at = pointer.min_offset().saturating_add(i64::from(offset));
+            if size == 8
+                && pointer.range.as_constant().is_some()
+                && let Some(value) = super::pointer::loaded(cx, ids, map, at)
+            {
+                return value;
+            }
             let known = if pointer.range.as_constant().is_some() {
                 let at = pointer.min_offset().saturating_add(i64::from(offset));
                 cx.platform.frozen_number(map, at, size)

@@ -11,6 +11,7 @@ mod fork;
 mod local;
 mod mem;
 mod object;
+mod pointer;
 #[cfg(test)]
 mod tests;
 

@@ -24,7 +24,7 @@ pub(crate) const fn slots_of(arg: Arg) -> usize {
         | Arg::EndIterator
         | Arg::NewInterruptState
         | Arg::InterruptState => 1,
-        Arg::NewDynptr | Arg::Dynptr | Arg::RecordDynptr => DYNPTR_SLOTS,
+        Arg::NewDynptr | Arg::Dynptr | Arg::DynptrOrNull | Arg::RecordDynptr => DYNPTR_SLOTS,
         _ => 0,
     }
 }
@@ -189,7 +189,12 @@ pub(super) fn call(
             super::local::unlocked(state);
         }
         kfunc::RCU_READ_LOCK => state.held.rcu += 1,
-        kfunc::RCU_READ_UNLOCK => state.held.rcu = state.held.rcu.saturating_sub(1),
+        kfunc::RCU_READ_UNLOCK => {
+            state.held.rcu = state.held.rcu.saturating_sub(1);
+            if state.held.rcu == 0 {
+                super::pointer::section_left(state);
+            }
+        }
         kfunc::PREEMPT_DISABLE => state.held.preempt += 1,
         kfunc::PREEMPT_ENABLE => state.held.preempt = state.held.preempt.saturating_sub(1),
         _ => {}

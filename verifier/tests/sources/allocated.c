@@ -40,6 +40,7 @@ static long (*const bpf_spin_unlock)(struct bpf_spin_lock *lock) = (void *)94;
 PRIVATE struct bpf_spin_lock lock;
 PRIVATE struct bpf_list_head head __attribute__((btf_decl_tag("contains:item:node")));
 
+/* accept */
 SEC("xdp") int add_and_take(struct xdp_md *ctx)
 {
 	struct bpf_list_node *taken;
@@ -61,6 +62,7 @@ SEC("xdp") int add_and_take(struct xdp_md *ctx)
 	return 1 + key;
 }
 
+/* reject verify/reference */
 SEC("xdp") int never_dropped(struct xdp_md *ctx)
 {
 	struct item *item = new(struct item);
@@ -71,6 +73,7 @@ SEC("xdp") int never_dropped(struct xdp_md *ctx)
 	return 2;
 }
 
+/* reject verify/null-pointer */
 SEC("xdp") int not_compared_with_null(struct xdp_md *ctx)
 {
 	struct item *item = new(struct item);
@@ -80,6 +83,7 @@ SEC("xdp") int not_compared_with_null(struct xdp_md *ctx)
 	return 2;
 }
 
+/* reject verify/lock */
 SEC("xdp") int pushed_without_the_lock(struct xdp_md *ctx)
 {
 	struct item *item = new(struct item);
@@ -90,6 +94,7 @@ SEC("xdp") int pushed_without_the_lock(struct xdp_md *ctx)
 	return 2;
 }
 
+/* reject verify/helper-arg */
 SEC("xdp") int pushed_twice(struct xdp_md *ctx)
 {
 	struct item *item = new(struct item);
@@ -103,6 +108,7 @@ SEC("xdp") int pushed_twice(struct xdp_md *ctx)
 	return 2;
 }
 
+/* reject verify/wrong-type */
 SEC("xdp") int used_after_unlock(struct xdp_md *ctx)
 {
 	struct item *item = new(struct item);
@@ -115,6 +121,7 @@ SEC("xdp") int used_after_unlock(struct xdp_md *ctx)
 	return *(volatile u64 *)&item->key & 1;
 }
 
+/* accept */
 SEC("xdp") int seen_under_the_lock(struct xdp_md *ctx)
 {
 	struct item *item = new(struct item);
@@ -129,6 +136,7 @@ SEC("xdp") int seen_under_the_lock(struct xdp_md *ctx)
 	return 1 + key;
 }
 
+/* reject verify/lock */
 SEC("xdp") int node_written(struct xdp_md *ctx)
 {
 	struct item *item = new(struct item);

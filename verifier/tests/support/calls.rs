@@ -206,14 +206,18 @@ impl Writer {
         let hard = |arg: &Arg| {
             matches!(
                 arg,
-                Arg::Kernel(_) | Arg::Function | Arg::StackOrNull | Arg::SpinLock
+                Arg::Kernel(..)
+                    | Arg::PointerField
+                    | Arg::Function
+                    | Arg::StackOrNull
+                    | Arg::SpinLock
             )
         };
         // The kernel bounds the CPU's number by the machine it runs on.
         let cpu = prototype.name == "bpf_get_smp_processor_id";
         if cpu
             || prototype.args.iter().any(hard)
-            || matches!(prototype.ret, Return::Kernel(_))
+            || matches!(prototype.ret, Return::Kernel(..))
             || (!prototype.allowed(&self.hook) && !self.one_in(40))
         {
             return;

@@ -2,11 +2,13 @@
 #![allow(unsafe_code, reason = "bpf(2) is a system call")]
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::OnceLock;
 
+use bpf::btf::Btf;
 use bpf::hook::{TcAttach, XdpAttach};
 use bpf::map::{DataSection, MapDef};
 use bpf::{Hook, Program};
-use isa::ebpf::{Insn, Wide, encode};
+use isa::ebpf::{CallTarget, Insn, Wide, encode};
 
 const MAP_CREATE: i64 = 0;
 const MAP_UPDATE: i64 = 2;
@@ -143,6 +145,23 @@ fn create(def: &MapDef, types: Option<&OwnedFd>) -> std::io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// The kernel's own BTF.
+pub fn types() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES.get_or_init(|| std::fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default())
+}
+
+/// The kernel's id of a kernel function, by its index here; what is not known stays.
+fn kfunc_id(index: i32) -> i32 {
+    static IDS: OnceLock<Vec<Option<u32>>> = OnceLock::new();
+    let ids = IDS.get_or_init(|| match Btf::parse(types()) {
+        Ok(types) => bpf::kfunc::ids_in(&types),
+        Err(_) => Vec::new(),
+    });
+    let known = ids.get(index as usize).copied().flatten();
+    known.map_or(index, |id| id as i32)
+}
+
 /// Loads a program, and tells what the verifier said; for a rejection with the end of its log.
 pub fn load(program: &Program) -> std::io::Result<Verdict> {
     let verdict = load_with_log(program, 0)?;
@@ -183,6 +202,10 @@ pub fn load_with_log(program: &Program, level: u32) -> std::io::Result<Verdict> 
                     offset,
                 },
             },
+            Insn::Call(CallTarget::Kfunc { id, module: 0 }) => Insn::Call(CallTarget::Kfunc {
+                id: kfunc_id(id),
+                module: 0,
+            }),
             other => other,
         })
         .collect();

@@ -18,23 +18,11 @@ pub mod types;
 
 use std::sync::Arc;
 
+use bpf::helper::HelperNames;
 use bpf::map::{DataSection, MapDef, MapType};
 use bpf::program::{LineInfo, Source};
 use bpf::{Hook, Program};
-use isa::ebpf::{Insn, Symbols, parse_asm};
-
-/// Names of helpers, for the assembler.
-pub struct Helpers;
-
-impl Symbols for Helpers {
-    fn helper_name(&self, id: u32) -> Option<std::borrow::Cow<'_, str>> {
-        bpf::helper::name(id).map(Into::into)
-    }
-
-    fn helper_id(&self, name: &str) -> Option<u32> {
-        bpf::helper::id_by_name(name)
-    }
-}
+use isa::ebpf::{Insn, parse_asm};
 
 /// A program around these instructions.
 pub fn program(insns: Vec<Insn>, maps: Vec<MapDef>, hook: Hook) -> Program {
@@ -49,6 +37,7 @@ pub fn program(insns: Vec<Insn>, maps: Vec<MapDef>, hook: Hook) -> Program {
         license: Some("GPL".into()),
         source: Source::default(),
         btf: None,
+        kernel_btf: None,
     }
 }
 
@@ -65,13 +54,13 @@ pub fn map(name: &str, kind: MapType, key: u32, value: u32, entries: u32) -> Map
 /// Assembles a case. Maps come from `.map` lines; one named `.rodata` is frozen and holds
 /// 1, 2, 3, … in its bytes.
 pub fn assemble(text: &str, hook: Hook) -> Program {
-    let assembly = parse_asm(text, &Helpers).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let assembly = parse_asm(text, &HelperNames).unwrap_or_else(|e| panic!("{e}\n{text}"));
     from_assembly(text, assembly, hook)
 }
 
 /// The same; `None` if it is no assembly.
 pub fn assembled(text: &str, hook: Hook) -> Option<Program> {
-    parse_asm(text, &Helpers)
+    parse_asm(text, &HelperNames)
         .ok()
         .map(|assembly| from_assembly(text, assembly, hook))
 }

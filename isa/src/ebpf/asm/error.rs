@@ -72,6 +72,9 @@ pub enum AsmErrorKind {
     /// `call` of what is neither a label nor a helper.
     #[error("expected a label of this text or the name of a helper")]
     UnknownCallee,
+    /// `call kfunc[...]` of no kernel function that is known.
+    #[error("expected the name of a kernel function, or `id:` and its number")]
+    UnknownKfunc,
     /// A label, or a map, that exists already.
     #[error("expected a new name; this one is in use since line {first}")]
     Duplicate {

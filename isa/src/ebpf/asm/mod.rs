@@ -151,6 +151,8 @@ enum Use {
     Call,
     /// A label, for a local call.
     CallLocal,
+    /// A kernel function.
+    CallKfunc,
     /// A label, else a map, for a two-slot load.
     Load,
     /// A map, for a two-slot load.
@@ -295,7 +297,7 @@ impl Builder {
                 pc, ref name, used, ..
             } = reference;
             let target = match (self.find(name, pc), used) {
-                (_, Use::Map) => None,
+                (_, Use::Map | Use::CallKfunc) => None,
                 (None, Use::Jump) if name == "exit" => exit,
                 (found, _) => found,
             };
@@ -355,6 +357,12 @@ impl Builder {
                     Some(id) => *target = CallTarget::Helper(id),
                     None => return Err(reference.error(AsmErrorKind::UnknownCallee)),
                 },
+                (Insn::Call(target), None) if used == Use::CallKfunc => {
+                    let Some(id) = symbols.kfunc_id(name) else {
+                        return Err(reference.error(AsmErrorKind::UnknownKfunc));
+                    };
+                    *target = CallTarget::Kfunc { id, module: 0 };
+                }
                 _ => return Err(reference.error(AsmErrorKind::UnknownLabel)),
             }
         }

@@ -76,6 +76,12 @@ pub(super) fn call(cursor: &mut Cursor<'_>, program: &mut Builder) -> Parsed<Ins
         }
         ("kfunc", Some("[")) => {
             cursor.advance();
+            if cursor.peek().is_some_and(|token| token.text != "id") {
+                let name = cursor.word("the name of a kernel function, or `id:`")?;
+                cursor.need("]", "`]`")?;
+                program.refer(name, cursor.line(), Use::CallKfunc);
+                return Ok(Insn::Call(CallTarget::Local { offset: 0 }));
+            }
             let id = keyed(cursor, "id", "`id:` of the kernel function")?;
             let module = if cursor.take(",") { module(cursor)? } else { 0 };
             cursor.need("]", "`]`")?;
