@@ -13,6 +13,14 @@ const LONG_PATH: u32 = 400;
 /// while they are explored, and elsewhere.
 const PATIENCE: (u32, u32) = (64, 3);
 
+/// What was explored since a state was last kept, on all paths together: short ways between
+/// branches share the state that one of them keeps.
+#[derive(Debug, Default)]
+pub(super) struct SinceKept {
+    pub(super) jumps: u32,
+    pub(super) insns: u32,
+}
+
 /// A kept state.
 #[derive(Debug)]
 pub(super) struct Kept {
@@ -57,7 +65,9 @@ impl Explorer<'_, '_, '_> {
     pub(super) fn prune(&mut self, path: &mut Path) -> Result<bool, Problem> {
         let turns = self.cx.cfg.turns[path.pc];
         let must = turns || path.insns >= LONG_PATH;
-        let mut keep = must || path.checkpoint.is_none() || path.jumps >= 2 && path.insns >= 8;
+        let mut keep = must
+            || path.checkpoint.is_none()
+            || self.since_kept.jumps >= 2 && self.since_kept.insns >= 8;
         let mut at = 0;
         while let Some(&id) = self.by_pc[path.pc].get(at) {
             let open = self.kept[id as usize].open > 0;
@@ -143,8 +153,8 @@ impl Explorer<'_, '_, '_> {
         path.node = self.tree.grow(path.node, Node::Checkpoint(id));
         path.checkpoint = Some(id);
         path.written = [0; MAX_FRAMES];
-        path.jumps = 0;
         path.insns = 0;
+        self.since_kept = SinceKept::default();
     }
 
     /// A path below `checkpoint` has ended.

@@ -36,7 +36,7 @@ impl Explorer<'_, '_, '_> {
     /// Compares with a kept state on the same path.
     pub(super) fn meet_ancestor(&self, path: &Path, id: CheckpointId) -> Result<Met, Problem> {
         let kept = &self.kept[id as usize];
-        let may_keep = path.jumps >= LOOP_JUMPS || path.insns >= LOOP_INSNS;
+        let may_keep = self.since_kept.jumps >= LOOP_JUMPS || self.since_kept.insns >= LOOP_INSNS;
         if kept.state.depth() != path.state.depth() {
             return Ok(Met::Nothing(true));
         }

@@ -28,7 +28,7 @@ use crate::report::{Failure, Problem, Rule};
 use crate::transfer::branch::Branch;
 use crate::transfer::{self, Context, Effects, ForkKind, Next};
 use crate::{DeviceHooks, Stats, Visit};
-use kept::Kept;
+use kept::{Kept, SinceKept};
 use loops::BackEdge;
 use worklist::{CheckpointId, Node, Path, Tree};
 
@@ -58,6 +58,7 @@ pub(crate) struct Explorer<'a, 'd, 'h> {
     kept: Vec<Kept>,
     /// Kept states that are compared with, by pc.
     by_pc: Vec<Vec<CheckpointId>>,
+    since_kept: SinceKept,
     pending: Vec<Path>,
     ids: Ids,
     effects: Effects,
@@ -93,6 +94,7 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
             tree: Tree::new(),
             kept: Vec::new(),
             by_pc: vec![Vec::new(); len],
+            since_kept: SinceKept::default(),
             pending: Vec::new(),
             ids: Ids::default(),
             effects: Effects::default(),
@@ -142,7 +144,6 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
             node: 0,
             checkpoint: None,
             written: [0; MAX_FRAMES],
-            jumps: 0,
             insns: 0,
         });
         while let Some(mut path) = self.pending.pop() {
@@ -213,6 +214,7 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
             }));
         }
         path.insns += 1;
+        self.since_kept.insns += 1;
         if let Insn::Branch {
             cond,
             width,
@@ -221,7 +223,7 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
             ..
         } = *insn
         {
-            path.jumps += 1;
+            self.since_kept.jumps += 1;
             let branch = Branch {
                 cond,
                 width,
@@ -272,7 +274,7 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
             path.pc = pc;
         }
         if !matches!(next, Next::At(at) if at == pc + insn.slots()) {
-            path.jumps += 1;
+            self.since_kept.jumps += 1;
         }
         match next {
             Next::At(at) => {
@@ -365,7 +367,6 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
                 other.node = self.tree.grow(path.node, plain_step(pc, 0));
             }
         }
-        other.jumps += 1;
         self.push(other)
     }
 

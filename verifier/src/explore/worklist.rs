@@ -100,8 +100,6 @@ pub(super) struct Path {
     pub(super) checkpoint: Option<CheckpointId>,
     /// By frame, slots wholly written since that checkpoint.
     pub(super) written: [u64; crate::check::MAX_FRAMES],
-    /// Jumps since then.
-    pub(super) jumps: u32,
     /// Instructions since then.
     pub(super) insns: u32,
 }
