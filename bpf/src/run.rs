@@ -74,6 +74,9 @@ pub struct Frame {
     /// r0 at the exit of the entry function; the lower 32 bits are the return code. 0 after a
     /// trap.
     pub r0: u64,
+    /// Whether the device told only what is to be done with the packet: `r0` is then a return
+    /// code that means this, not the program's own.
+    pub action_only: bool,
     /// Where a redirect helper pointed last, if one did.
     pub redirect: Option<RedirectTarget>,
     /// What the run cost.
@@ -275,6 +278,12 @@ pub enum TrapCause {
         /// Where it went.
         target: i64,
     },
+    /// A result word with which the device does not know what to do.
+    #[error("result word {word:#010x} names no action")]
+    BadResult {
+        /// The word.
+        word: u32,
+    },
     /// A helper the engine does not have.
     #[error("the engine has no helper {id}")]
     BadHelper {
@@ -341,8 +350,8 @@ pub struct Outcome<'a> {
     pub packet: u64,
     /// The verdict.
     pub verdict: Verdict,
-    /// r0 at exit, all 64 bits.
-    pub r0: u64,
+    /// r0 at exit, all 64 bits; `None` from a device that returns only an action code.
+    pub r0: Option<u64>,
     /// The bytes from `data` to `data_end` that the program left.
     pub frame: &'a [u8],
     /// The bytes from `data_meta` to `data`.
@@ -398,6 +407,18 @@ pub enum TcAction {
 }
 
 impl Verdict {
+    /// A return code that means this verdict: the kernel's number of it, all ones for what is
+    /// unspecified.
+    pub const fn code(self) -> u64 {
+        match self {
+            Verdict::Xdp(action) => action as u64,
+            Verdict::Tc(TcAction::Unspec) => u32::MAX as u64,
+            // The others follow it in the order of their numbers, from 0.
+            Verdict::Tc(action) => action as u64 - 1,
+            Verdict::Raw => 0,
+        }
+    }
+
     /// The verdict that the return code of a program of `hook` means; a trap aborts.
     pub fn new(hook: &crate::Hook, r0: u64, trapped: bool) -> Verdict {
         match hook {
@@ -508,6 +529,7 @@ impl Batch {
             data,
             end: data + bytes.len() as u32,
             r0: 0,
+            action_only: false,
             redirect: None,
             cost: Cost::default(),
             trapped: false,
@@ -555,7 +577,7 @@ impl Batch {
         Outcome {
             packet: frame.number,
             verdict,
-            r0: frame.r0,
+            r0: (!frame.action_only).then_some(frame.r0),
             frame: self.bytes(index),
             meta: &self.memory[start + frame.meta as usize..start + frame.data as usize],
             redirect: frame.redirect.filter(|_| redirects),

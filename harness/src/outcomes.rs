@@ -65,7 +65,7 @@ impl OutcomeLines {
 pub fn outcome_json(packet: &Processed<'_>, maps: &[String]) -> Value {
     let nic = &packet.nic;
     let r0 = match nic.verdict {
-        Verdict::Raw => json!(format!("{:#x}", nic.r0)),
+        Verdict::Raw => json!(nic.r0.map(|r0| format!("{r0:#x}"))),
         _ => json!(return_code(nic)),
     };
     let redirect = match nic.redirect {

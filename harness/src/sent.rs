@@ -151,11 +151,12 @@ const fn direction(verdict: Verdict) -> Option<u32> {
 /// The return code: of XDP 32 bits unsigned, of tc signed as the kernel has them. A program that was
 /// stopped has the code that its end means.
 fn code(outcome: &Outcome<'_>) -> u64 {
+    let r0 = outcome.r0.unwrap_or_else(|| outcome.verdict.code());
     match outcome.verdict {
-        Verdict::Raw => outcome.r0,
-        Verdict::Xdp(_) => u64::from(outcome.r0 as u32),
+        Verdict::Raw => r0,
+        Verdict::Xdp(_) => u64::from(r0 as u32),
         Verdict::Tc(_) if outcome.trap.is_some() => 2,
-        Verdict::Tc(_) => i64::from(outcome.r0 as i32) as u64,
+        Verdict::Tc(_) => i64::from(r0 as i32) as u64,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::replay::access::{Access, Points};
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct End {
     verdict: Verdict,
-    r0: u64,
+    r0: Option<u64>,
     frame: Vec<u8>,
     meta: Vec<u8>,
     redirect: Option<RedirectTarget>,

@@ -92,10 +92,11 @@ impl Seen {
         }
         let frame = |index: usize| {
             let outcome = batch.outcome(index, hook);
+            let r0 = outcome.r0.unwrap_or_else(|| outcome.verdict.code());
             SeenFrame {
                 r0: match hook {
-                    Hook::Raw { .. } => outcome.r0,
-                    Hook::Xdp { .. } | Hook::Tc { .. } => u64::from(outcome.r0 as u32),
+                    Hook::Raw { .. } => r0,
+                    Hook::Xdp { .. } | Hook::Tc { .. } => u64::from(r0 as u32),
                 },
                 bytes: outcome.frame.to_vec(),
                 meta: outcome.meta.to_vec(),

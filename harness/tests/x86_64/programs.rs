@@ -110,7 +110,11 @@ fn compare(name: &str, set: &ProgramSet, entry: usize, verdicts: &mut BTreeSet<V
             let (x, y) = (a.outcome(index, hook), b.outcome(index, hook));
             let context = format!("{name}/{}: packet {} of {mix}", order[0].name, x.packet);
             assert_eq!(x.trap, None, "{context}");
-            assert_eq!(x.r0 as u32, y.r0 as u32, "{context}");
+            assert_eq!(
+                x.r0.map(|r0| r0 as u32),
+                y.r0.map(|r0| r0 as u32),
+                "{context}"
+            );
             assert_eq!(x.frame, y.frame, "{context}");
             assert_eq!(x.meta, y.meta, "{context}");
             assert_eq!(x.redirect, y.redirect, "{context}");
