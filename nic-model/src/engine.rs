@@ -17,6 +17,11 @@ pub trait Engine: Send + Sync {
     /// The instruction set.
     fn isa(&self) -> Isa;
 
+    /// Whether it runs programs that have no hook; else they have to work on packets.
+    fn runs_without_hook(&self) -> bool {
+        true
+    }
+
     /// Prepares an image for running: resolves relocations, decodes, checks limits.
     ///
     /// # Errors
@@ -41,6 +46,7 @@ pub trait Engine: Send + Sync {
 pub fn engines() -> &'static [&'static dyn Engine] {
     &[
         &crate::ebpf::Ebpf,
+        &crate::nfp::Nfp,
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         &crate::native::Native,
     ]

@@ -14,6 +14,7 @@ mod engine;
 mod legacy;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod native;
+pub mod nfp;
 mod nic;
 mod workers;
 

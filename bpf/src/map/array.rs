@@ -53,15 +53,18 @@ impl ArrayLayout {
 
     /// Whether `size` bytes at `offset` lie inside the value of one element and CPU.
     pub(super) fn holds(&self, offset: usize, size: usize) -> bool {
-        let Some(from_base) = offset.checked_sub(self.base) else {
-            return false;
-        };
+        self.offset_in_value(offset)
+            .is_some_and(|inside| inside + size <= self.value_size as usize)
+    }
+
+    /// Which byte of an element's value, or of the gap behind it, lies at `offset`.
+    pub(super) fn offset_in_value(&self, offset: usize) -> Option<usize> {
+        let from_base = offset.checked_sub(self.base)?;
         let cpu = from_base.checked_div(self.cpu_stride).unwrap_or(0);
         let from_cpu = from_base - cpu * self.cpu_stride;
         let stride = self.stride.max(1);
-        cpu < self.cpus as usize
-            && from_cpu / stride < self.max_entries as usize
-            && from_cpu % stride + size <= self.value_size as usize
+        (cpu < self.cpus as usize && from_cpu / stride < self.max_entries as usize)
+            .then_some(from_cpu % stride)
     }
 
     /// Writes the value of one CPU. Linux looks at the index before it finds that there is no

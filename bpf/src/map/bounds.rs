@@ -21,6 +21,16 @@ impl Map {
         }
     }
 
+    /// The byte of a value that lies at `offset` of the map's memory. `None` outside values, and
+    /// for types whose values have no fixed places.
+    pub fn offset_in_value(&self, offset: usize) -> Option<usize> {
+        match &self.layout {
+            Layout::Array(array) => array.offset_in_value(offset),
+            Layout::Table(table) => table.offset_in_value(offset),
+            _ => None,
+        }
+    }
+
     /// Whether programs may only read its values.
     pub fn is_read_only(&self) -> bool {
         self.def().flags & F_RDONLY_PROG != 0 || self.def().data == Some(DataSection::Rodata)

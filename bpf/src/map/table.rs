@@ -596,15 +596,17 @@ impl Table {
 impl Table {
     /// Whether `size` bytes at `offset` lie inside the value of one entry and CPU.
     pub(super) fn holds(&self, offset: usize, size: usize) -> bool {
-        let Some(from_values) = offset.checked_sub(self.values) else {
-            return false;
-        };
+        self.offset_in_value(offset)
+            .is_some_and(|inside| inside + size <= self.value_size)
+    }
+
+    /// Which byte of an entry's value, or of the gap behind it, lies at `offset`.
+    pub(super) fn offset_in_value(&self, offset: usize) -> Option<usize> {
+        let from_values = offset.checked_sub(self.values)?;
         let cpu = from_values.checked_div(self.cpu_stride).unwrap_or(0);
         let from_cpu = from_values - cpu * self.cpu_stride;
         let entry = from_cpu / self.value_stride.max(1);
-        let inside = from_cpu % self.value_stride.max(1);
-        cpu < (self.cpus as usize).max(1)
-            && entry < self.total as usize
-            && inside + size <= self.value_size
+        (cpu < (self.cpus as usize).max(1) && entry < self.total as usize)
+            .then_some(from_cpu % self.value_stride.max(1))
     }
 }
