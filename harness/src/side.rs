@@ -301,6 +301,12 @@ impl Side<'_> {
         matches!(self, Side::Nic(device) if device.caps.costs().is_known())
     }
 
+    /// Whether it runs programs on packets alone, and none without a hook.
+    pub fn needs_packets(&self) -> bool {
+        matches!(self, Side::Nic(device) if nic_model::engine_for(device.backend.isa())
+            .is_some_and(|engine| !engine.runs_without_hook()))
+    }
+
     /// Whether it executes eBPF itself and checks every access, so that it also takes programs
     /// that nobody proved safe.
     pub fn executes_ebpf(&self) -> bool {

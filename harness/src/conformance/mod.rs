@@ -1,19 +1,26 @@
 //! Conformance: cases in the public suite's `.data` form on any backend's engine, on interp and
 //! on rbpf, counted by conformance group (RFC 9669 §2.4).
 //!
-//! `case` reads a file, this module runs it. [`embedded`] is the set that the binary carries, so
+//! `case` reads a file, this module runs it; `wrap` makes an XDP program of it for NICs that run
+//! programs on packets alone. [`embedded`] is the set that the binary carries, so
 //! that a backend's author has an answer before anything is downloaded.
 
 mod case;
+mod wrap;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bpf::Finding;
 use bpf::run::{Arrival, Batch, Environment, TrapCause};
 use isa::ebpf::Group;
 use serde::Serialize;
 
+pub use wrap::{WrapError, Wrapped};
+
 pub use case::{Case, CaseError, Expected, MOST_MEMORY, MOST_SLOTS, raw_program};
+
+use verifier::Options;
 
 use crate::side::{Loaded, NotTaken, Side};
 
@@ -174,7 +181,7 @@ pub fn unreadable(file: &str, error: &str) -> CaseResult {
 
 /// Runs a case's program, whatever it must come to.
 pub fn execute(case: &Case, side: &Side<'_>) -> Ran {
-    let mut loaded = match load(case, side) {
+    let (mut loaded, wrapped) = match load(case, side) {
         Ok(loaded) => loaded,
         Err(stop) => {
             return Ran {
@@ -190,14 +197,29 @@ pub fn execute(case: &Case, side: &Side<'_>) -> Ran {
         port: 1,
         queue: 0,
     };
+    let (memory, hook) = match &wrapped {
+        None => (&case.memory, &case.program.hook),
+        Some(wrapped) => (&wrapped.packet, &wrapped.program.hook),
+    };
     // Headroom, so that no engine gives the memory an address whose lower half is 0.
-    batch.push(arrival, &case.memory, 64, 0);
+    batch.push(arrival, memory, 64, 0);
     loaded.process(&mut batch);
-    let outcome = batch.outcome(0, &case.program.hook);
-    let end = match outcome.trap {
-        None => Ok(outcome.r0),
-        Some(trap) => {
-            let at = trap.pc.map_or(String::new(), |pc| format!(" at insn {pc}"));
+    let outcome = batch.outcome(0, hook);
+    let r0 = match &wrapped {
+        None => outcome.r0,
+        Some(wrapped) => wrapped.result(&outcome),
+    };
+    let end = match (outcome.trap, r0) {
+        (None, Some(r0)) => Ok(r0),
+        (None, None) => Err(Stop::Trapped(
+            "the NIC told no result: the program found its packet too short".to_owned(),
+        )),
+        (Some(trap), _) => {
+            let pc = match &wrapped {
+                None => trap.pc,
+                Some(wrapped) => trap.pc.and_then(|pc| wrapped.slot(pc)),
+            };
+            let at = pc.map_or(String::new(), |pc| format!(" at insn {pc}"));
             let why = format!("stopped{at}: {}", trap.cause);
             Err(match trap.cause {
                 TrapCause::DivisionByZero => Stop::Halted(why),
@@ -211,25 +233,34 @@ pub fn execute(case: &Case, side: &Side<'_>) -> Ran {
     }
 }
 
-fn load(case: &Case, side: &Side<'_>) -> Result<Loaded, Stop> {
+/// Loads a case's program, wrapped if the NIC runs programs on packets alone.
+fn load(case: &Case, side: &Side<'_>) -> Result<(Loaded, Option<Wrapped>), Stop> {
     if let Some(error) = &case.undecodable {
         return Err(Stop::NotTaken(error.to_string()));
     }
     let environment = Arc::new(Environment::default());
     let not_taken = |error: NotTaken| Stop::NotTaken(error.to_string());
-    match side.verify(&case.program) {
-        Ok(verified) => side.load(&verified, &environment).map_err(not_taken),
+    let refused = |finding: &Finding, pc: Option<usize>| {
+        let at = pc.map_or(String::new(), |pc| format!("insn {pc}: "));
+        Stop::NotTaken(format!("the verifier refuses it: {at}{}", finding.message))
+    };
+    if side.needs_packets() {
+        verifier::verify(Arc::clone(&case.program), Options::default())
+            .map_err(|rejection| refused(&rejection.finding, rejection.finding.pc))?;
+        let wrapped = Wrapped::new(case).map_err(|error| Stop::NotTaken(error.to_string()))?;
+        let verified = side.verify(&wrapped.program).map_err(|finding| {
+            let pc = finding.pc.and_then(|pc| wrapped.slot(pc));
+            refused(&finding, pc)
+        })?;
+        let loaded = side.load(&verified, &environment).map_err(not_taken)?;
+        return Ok((loaded, Some(wrapped)));
+    }
+    let loaded = match side.verify(&case.program) {
+        Ok(verified) => side.load(&verified, &environment).map_err(not_taken)?,
         Err(_) if side.executes_ebpf() => side
             .load_unproved(&case.program, &environment)
-            .map_err(not_taken),
-        Err(finding) => {
-            let at = finding
-                .pc
-                .map_or(String::new(), |pc| format!("insn {pc}: "));
-            Err(Stop::NotTaken(format!(
-                "the verifier refuses it: {at}{}",
-                finding.message
-            )))
-        }
-    }
+            .map_err(not_taken)?,
+        Err(finding) => return Err(refused(&finding, finding.pc)),
+    };
+    Ok((loaded, None))
 }
