@@ -7,66 +7,14 @@
 )]
 
 mod cli;
+mod wrong;
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 
-use bpf::object::{LoadOptions, load};
-use caps::Caps;
-use harness::outside::Outside;
 use harness::sent::Sent;
-use harness::testbed::{FrameIn, Settings, Testbed};
-use isa::ebpf::{AluOp, Insn, Operand, decode, encode};
-use isa::{Image, Isa};
-use jit_backends::ebpf::Ebpf;
-use jit_backends::{Backend, Listing, Refusal};
-use nic_model::Workers;
-use verifier::Verified;
 
 use cli::{Sandbox, capture, program};
-
-/// The identity backend, but 1 is returned where the program says 3.
-struct Wrong;
-
-impl Backend for Wrong {
-    fn name(&self) -> &'static str {
-        "wrong"
-    }
-
-    fn isa(&self) -> Isa {
-        Isa::Ebpf
-    }
-
-    fn translate(&self, program: &Verified, caps: &Caps) -> Result<Image, Refusal> {
-        let mut image = Ebpf.translate(program, caps)?;
-        let wrong = |insn| match insn {
-            Insn::Alu {
-                op: AluOp::Mov,
-                width,
-                dst,
-                src: Operand::Imm(3),
-            } => Insn::Alu {
-                op: AluOp::Mov,
-                width,
-                dst,
-                src: Operand::Imm(1),
-            },
-            other => other,
-        };
-        let insns: Vec<Insn> = decode(&image.code)
-            .unwrap()
-            .into_iter()
-            .map(wrong)
-            .collect();
-        image.code = encode(&insns).unwrap();
-        Ok(image)
-    }
-
-    fn disassemble(&self, image: &Image) -> Listing {
-        Ebpf.disassemble(image)
-    }
-}
 
 /// The fields of the packets that a display filter leaves, a line each; `None` without tshark.
 fn fields(file: &Path, filter: &str, fields: &[&str]) -> Option<Vec<Vec<String>>> {
@@ -96,79 +44,23 @@ fn fields(file: &Path, filter: &str, fields: &[&str]) -> Option<Vec<Vec<String>>
     Some(text.lines().map(split).collect())
 }
 
-/// Frames of 60 bytes at odd nanoseconds; the program's verdict is the byte behind the header.
-const BY_BYTE: &str = "\
-    r2 = *(u32 *)(r1 + 0)\n\
-    r3 = *(u32 *)(r1 + 4)\n\
-    r4 = r2\n\
-    r4 += 15\n\
-    r0 = 1\n\
-    if r4 > r3 goto out\n\
-    r5 = *(u8 *)(r2 + 14)\n\
-    r6 = 170\n\
-    *(u8 *)(r2 + 0) = r6\n\
-    r0 = 2\n\
-    if r5 == 2 goto out\n\
-    r0 = 1\n\
-    if r5 == 1 goto out\n\
-    r0 = 3\n\
-    out:\n\
-    exit\n";
-
 const START: u64 = 1_700_000_000_123_456_789;
 
-fn sent(sandbox: &Sandbox, hook: Option<bpf::Hook>) -> std::path::PathBuf {
-    // Where `struct __sk_buff` has data and data_end.
-    let text = match &hook {
-        Some(bpf::Hook::Tc { .. }) => BY_BYTE
-            .replace("r1 + 0", "r1 + 76")
-            .replace("r1 + 4", "r1 + 80"),
-        _ => BY_BYTE.to_owned(),
-    };
-    let options = LoadOptions {
-        hook,
-        ..LoadOptions::default()
-    };
-    let set = load("by_byte.bpf", text.as_bytes(), &options).unwrap();
-    let settings = Settings {
-        queues: Some(4),
-        outside: Some(Outside {
-            backend: Arc::new(Wrong),
-            workers: Arc::new(Workers::default()),
-        }),
-        ..Settings::default()
-    };
-    let nic = Arc::new(caps::builtin("netdevsim").unwrap());
+fn sent(sandbox: &Sandbox, hook: &bpf::Hook) -> std::path::PathBuf {
     let path = sandbox.path("sent.pcapng");
-    let mut sent = Sent::create(&path, &nic.name).unwrap();
-    let mut testbed = Testbed::new(nic, settings).unwrap();
-    testbed.load(&set, &set.programs[0].name).unwrap();
-    assert!(testbed.is_running(), "{:?}", testbed.decision());
-    let frames: Vec<Vec<u8>> = [1, 2, 3, 2, 1]
-        .iter()
-        .map(|byte| {
-            let mut frame = vec![0; 60];
-            frame[14] = *byte;
-            frame
-        })
-        .collect();
-    let arriving = frames.iter().zip(0..).map(|(bytes, n)| FrameIn {
-        arrival_ns: START + n,
-        port: 1,
-        bytes,
+    let mut sent = Sent::create(&path, "netdevsim").unwrap();
+    let report = wrong::run(hook, &[1, 2, 3, 2, 1], START, &mut |packet| {
+        sent.write(packet)
     });
-    testbed
-        .feed(arriving, &mut |packet| sent.write(packet))
-        .unwrap();
     sent.finish().unwrap();
-    assert_eq!(testbed.finish().unwrap().mismatched, 1);
+    assert_eq!(report.mismatched, 1);
     path
 }
 
 #[test]
 fn tshark_shows_both_verdicts_and_finds_the_packet_that_differs() {
     let sandbox = Sandbox::new("capture_out_xdp");
-    let path = sent(&sandbox, None);
+    let path = sent(&sandbox, &bpf::Hook::XDP);
     let shown = [
         "frame.packet_id",
         "frame.interface_name",
@@ -206,7 +98,7 @@ fn tshark_shows_both_verdicts_and_finds_the_packet_that_differs() {
 #[test]
 fn verdicts_of_tc_have_the_type_of_tc() {
     let sandbox = Sandbox::new("capture_out_tc");
-    let path = sent(&sandbox, Some(bpf::Hook::TC));
+    let path = sent(&sandbox, &bpf::Hook::TC);
     let shown = [
         "frame.packet_id",
         "frame.verdict.hw",

@@ -20,8 +20,9 @@ use crate::error::{Error, Status};
 use crate::outcomes::OutcomeLines;
 use crate::races::{MOST_PACKETS, Races};
 use crate::replay::order::Order;
-use crate::report::render_finding;
+use crate::report::html::record::Record;
 use crate::report::run::Report;
+use crate::report::{html, render_finding};
 use crate::repro::Run;
 use crate::seeds::Seeds;
 use crate::sent::Sent;
@@ -78,6 +79,7 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> 
         .as_deref()
         .map(|p| Sent::create(p, &nic.name))
         .transpose()?;
+    let mut record = args.html.is_some().then(Record::default);
     let (mut trace, mut kept) = (None, Vec::new());
     if testbed.is_running() {
         let mut sink = |packet: &crate::replay::lanes::Processed<'_>| {
@@ -86,6 +88,9 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> 
             }
             if let Some(sent) = &mut sent {
                 sent.write(packet)?;
+            }
+            if let Some(record) = &mut record {
+                record.note(packet);
             }
             Ok(())
         };
@@ -104,9 +109,12 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> 
     if let Some(sent) = sent {
         sent.finish()?;
     }
-    if let (Some(path), Some(maps)) = (&args.maps_out, testbed.nic_maps()) {
-        let name = |id: u32| Some(testbed.assessments().get(id as usize)?.program.name.clone());
-        write_maps(path, &crate::seeds::dump(&set, maps, name))?;
+    let name = |id: u32| Some(testbed.assessments().get(id as usize)?.program.name.clone());
+    let wanted = args.maps_out.is_some() || args.html.is_some();
+    let maps = testbed.nic_maps().filter(|_| wanted);
+    let maps = maps.map(|maps| crate::seeds::dump(&set, maps, name));
+    if let (Some(path), Some(maps)) = (&args.maps_out, &maps) {
+        write_maps(path, maps)?;
     }
     let races = if args.races && testbed.is_running() {
         let frames = kept.iter().map(|(arrival_ns, bytes)| FrameIn {
@@ -120,6 +128,10 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> 
     };
     let assessed: Vec<_> = testbed.assessments().to_vec();
     let report = testbed.finish()?;
+    if let (Some(path), Some(record)) = (&args.html, &record) {
+        let page = html::run::render(&report, record, maps.as_ref());
+        output.file(path, page.as_bytes())?;
+    }
     let kept = if report.disagrees() {
         let run = Run {
             nic: &nic,

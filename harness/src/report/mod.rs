@@ -3,6 +3,7 @@
 pub mod facts;
 mod finding;
 mod hexdump;
+pub mod html;
 pub mod json;
 pub mod junit;
 pub mod run;

@@ -166,13 +166,18 @@ impl Report {
         mpps(self.compared, self.spent.reference)
     }
 
-    /// What the profile's cores would do at the cycles counted: cores × clock / cycles, capped
-    /// by line rate. Memory latency and contention are not modelled.
-    pub fn predicted_mpps(&self) -> Option<f64> {
+    /// What the profile's cores would do at the cycles counted: cores × clock / cycles. Memory
+    /// latency and contention are not modelled.
+    pub fn cores_mpps(&self) -> Option<f64> {
         let cycles = self.cycles?;
         let cores = self.nic.model().cores.known()?;
         let clock = self.nic.model().clock_hz.known()?;
-        let rate = cores as f64 * clock as f64 / cycles / 1e6;
+        Some(cores as f64 * clock as f64 / cycles / 1e6)
+    }
+
+    /// The same, capped by line rate.
+    pub fn predicted_mpps(&self) -> Option<f64> {
+        let rate = self.cores_mpps()?;
         Some(self.line_rate_mpps().map_or(rate, |line| rate.min(line)))
     }
 

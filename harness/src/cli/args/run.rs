@@ -93,6 +93,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 
+    /// Write the report as one self-contained page, with plots and the first packets that differ.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+
     /// Show this packet (counted from 0) on NIC and reference, instruction by instruction.
     #[arg(long, value_name = "PACKET")]
     pub trace: Option<u64>,

@@ -1,48 +1,29 @@
 //! The matrix as one self-contained page: the matrix, and for each program C, eBPF and machine
 //! code side by side with the findings at their lines.
-//!
-//! Nothing is loaded from outside, and the page says so to the browser (a content security
-//! policy that allows nothing but its own style). It needs no script.
 
 mod program;
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::{Cell, Matrix, Row};
 use crate::decide::Verdict;
-
-/// The style, in the colours of light and dark pages.
-const STYLE: &str = include_str!("style.css");
+use crate::report::html::page;
 
 /// The page.
 pub fn render(matrix: &Matrix) -> String {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy"
-                    content="default-src 'none'; style-src 'unsafe-inline'";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "nicbed: " (matrix.rows.len()) " programs on " (matrix.nics.join(", ")) }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                header {
-                    h1 { "Which NIC runs which program" }
-                    (summary(matrix))
-                }
-                main {
-                    (grid(matrix))
-                    @for (i, row) in matrix.rows.iter().enumerate() {
-                        (program::section(i, row))
-                    }
-                }
-                footer { "nicbed " (env!("CARGO_PKG_VERSION")) }
-            }
+    let title = format!(
+        "nicbed: {} programs on {}",
+        matrix.rows.len(),
+        matrix.nics.join(", ")
+    );
+    let body = html! {
+        (grid(matrix))
+        @for (i, row) in matrix.rows.iter().enumerate() {
+            (program::section(i, row))
         }
     };
-    page.into_string()
+    let heading = "Which NIC runs which program";
+    page(&title, heading, &summary(matrix), &body)
 }
 
 fn summary(matrix: &Matrix) -> Markup {

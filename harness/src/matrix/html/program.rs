@@ -46,15 +46,7 @@ struct Told<'a> {
 
 impl Told<'_> {
     fn markup(&self) -> Markup {
-        let finding = self.finding;
-        html! {
-            span class=(finding.severity.name()) {
-                b { (finding.rule) } " " (finding.message)
-            }
-            " " small { (self.nics.join(", ")) }
-            @if !finding.why.is_empty() { br; small { "why: " (finding.why) } }
-            @if !finding.help.is_empty() { br; small { "help: " (finding.help) } }
-        }
+        crate::report::html::finding(self.finding, &self.nics.join(", "))
     }
 }
 
