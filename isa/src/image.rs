@@ -61,6 +61,8 @@ pub struct Image {
     pub source_map: Vec<CodeRange>,
     /// Reachable pcs that have no code, with the reason, by ascending pc.
     pub removed: Vec<(usize, &'static str)>,
+    /// Remarks of the backend on places in the code, by ascending byte offset.
+    pub notes: Vec<(usize, &'static str)>,
 }
 
 impl Image {

@@ -122,7 +122,7 @@ pub struct ListingLine {
 
 /// All backends, one line each.
 pub fn all() -> &'static [&'static dyn Backend] {
-    &[&ebpf::Ebpf, &x86_64::X86_64]
+    &[&ebpf::Ebpf, &nfp::Nfp, &x86_64::X86_64]
 }
 
 /// The backend of this name.

@@ -43,6 +43,7 @@ pub(crate) fn image(code: &[u8], relocations: &[(usize, Symbol)]) -> Image {
             })
             .collect(),
         removed: Vec::new(),
+        notes: Vec::new(),
     }
 }
 

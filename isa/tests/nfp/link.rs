@@ -22,6 +22,7 @@ fn image(words: &[(u64, Option<(u8, Symbol)>)]) -> Image {
         resources: Resources::default(),
         source_map: Vec::new(),
         removed: Vec::new(),
+        notes: Vec::new(),
     }
 }
 

@@ -131,5 +131,6 @@ pub fn image(program: &Program, stack_bytes: usize) -> Result<Image, Refusal> {
             })
             .collect(),
         removed: Vec::new(),
+        notes: Vec::new(),
     })
 }

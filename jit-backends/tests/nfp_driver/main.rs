@@ -20,7 +20,7 @@ use std::sync::Arc;
 use bpf::finding::{Finding, Severity};
 use bpf::object::{LoadOptions, load};
 use bpf::{Hook, Program};
-use jit_backends::{Loaded, nfp};
+use jit_backends::{Backend, Loaded, nfp};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde::Deserialize;
 use verifier::{Options, Verified, verify};
@@ -111,7 +111,7 @@ fn answer(name: &str, text: &str) -> Result<Verified, Failed> {
         loaded.add(&answer(before, &read(before)?)?);
     }
     let program = program(name, text, hook(header.hook.as_deref()))?;
-    let mut hooks = nfp::driver_hooks(&caps, &loaded);
+    let mut hooks = nfp::Nfp.hooks(&caps, &loaded).ok_or("no checks")?;
     let options = Options {
         device: Some(hooks.as_mut()),
         port: Some(1),

@@ -145,6 +145,7 @@ pub(crate) fn image(words: &[Word]) -> Image {
             pcs: vec![0],
         }],
         removed: Vec::new(),
+        notes: Vec::new(),
     }
 }
 

@@ -300,6 +300,7 @@ impl Lowering<'_> {
             },
             source_map: emitted.ranges,
             removed: self.removed,
+            notes: Vec::new(),
         })
     }
 

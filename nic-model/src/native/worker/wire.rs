@@ -156,6 +156,7 @@ impl ProgramPart {
             resources: Resources::default(),
             source_map: Vec::new(),
             removed: Vec::new(),
+            notes: Vec::new(),
         }
     }
 }
