@@ -3,7 +3,11 @@
 
 mod cli;
 
-use cli::{Sandbox, program, root, text};
+use cli::{Sandbox, capture, program, root, text};
+
+fn content(sandbox: &Sandbox, name: &str) -> String {
+    String::from_utf8(sandbox.read(name)).unwrap()
+}
 
 /// A test file of icmp_echo, with these lines as its packet.
 fn echo(packet: &str) -> String {
@@ -30,6 +34,29 @@ fn the_tests_of_our_programs_pass() {
     let filtered = sandbox.nicbed(&["test", &programs, "-j", "--filter", "has a tag"]);
     let filtered = filtered.status(0).json();
     assert_eq!(filtered["of"], 2, "{filtered}");
+}
+
+/// Linux runs the same tests: what they expect is not only what we make of it.
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the environment says which tools a run may not go without"
+)]
+fn the_tests_of_our_programs_pass_with_the_kernel() {
+    let sandbox = Sandbox::new("test_files_kernel");
+    let programs = text(&root().join("programs"));
+    let ran = sandbox.nicbed(&["test", &programs, "--reference", "kernel", "-j"]);
+    let json = ran.json();
+    let results = json["results"].as_array().unwrap();
+    let of = |word: &str| results.iter().filter(|r| r["result"] == word).count();
+    if of("skipped") == results.len() {
+        let required = std::env::var("NICBED_REQUIRE").unwrap_or_default();
+        assert!(!required.contains("kernel"), "NICBED_REQUIRE: {json}");
+        println!("skipped: needs kernel ({})", results[0]["error"]);
+        return;
+    }
+    ran.status(0);
+    assert_eq!(of("passed"), results.len(), "{json}");
 }
 
 #[test]
@@ -136,4 +163,119 @@ fn a_nic_that_does_not_take_the_program_fails_the_test() {
     let file = format!("fallback = {{ agilio-cx = \"ctx/field\" }}\n{file}");
     sandbox.write("a.nicbed.toml", file);
     sandbox.nicbed(&["test", "."]).status(0);
+}
+
+#[test]
+fn update_writes_what_was_got_and_keeps_the_rest() {
+    let sandbox = Sandbox::new("test_files_update");
+    let object = program("icmp_echo.o");
+    let before = format!(
+        "# Ours.\nobject = {object:?} # here\nnics = [\"netdevsim\", \"x86-dpu\"]\n\n\
+         [[test]]\nname = \"one\"\n\n[[test.packet]]\n# A ping.\n\
+         send = 'eth / ipv4 ttl=9 / icmp'\nverdict = 'XDP_PASS'   # not so\n\n\
+         [[test.packet]]\nsend = 'eth / ipv4 / udp'\n"
+    );
+    sandbox.write("a.nicbed.toml", &before);
+    let ran = sandbox.nicbed(&["test", "."]).status(1);
+    assert!(ran.out().contains("verdict: expected XDP_PASS, got XDP_TX"));
+    assert_eq!(
+        content(&sandbox, "a.nicbed.toml"),
+        before,
+        "nothing is written"
+    );
+    let ran = sandbox.nicbed(&["test", ".", "--update"]).status(0);
+    assert!(ran.out().contains("-verdict = 'XDP_PASS'   # not so"));
+    let after = before.replace(
+        "verdict = 'XDP_PASS'   # not so",
+        "verdict = \"XDP_TX\"   # not so",
+    ) + "verdict = \"XDP_PASS\"\nout = \"same\"\n";
+    assert_eq!(content(&sandbox, "a.nicbed.toml"), after);
+    sandbox.nicbed(&["test", "."]).status(0);
+}
+
+#[test]
+fn update_does_not_write_what_frames_differ_in() {
+    let sandbox = Sandbox::new("test_files_update_part");
+    let capture = capture("all.pcap");
+    let before = echo(&format!("pcap = {capture:?}\nverdict = 'XDP_TX'"));
+    sandbox.write("a.nicbed.toml", &before);
+    let ran = sandbox.nicbed(&["test", ".", "--update"]).status(1);
+    let err = &ran.stderr;
+    assert!(
+        err.contains("verdict: not every frame and NIC makes the same of it"),
+        "{err}"
+    );
+    assert_eq!(content(&sandbox, "a.nicbed.toml"), before);
+}
+
+#[test]
+fn coverage_is_told_by_line_and_branch() {
+    let sandbox = Sandbox::new("test_files_coverage");
+    // pc 0 to 4 on lines 1 to 5: the jump is taken for frames that begin with 0.
+    sandbox.write(
+        "first.bpf",
+        "r2 = *(u32 *)(r1 + 0)\nr3 = *(u32 *)(r1 + 4)\nr0 = 2\nr4 = r2\nr4 += 14\n\
+         if r4 > r3 goto +3\nr5 = *(u8 *)(r2 + 0)\nif r5 == 0 goto +1\nr0 = 1\nexit\n",
+    );
+    sandbox.write(
+        "a.nicbed.toml",
+        "object = 'first.bpf'\nhook = 'xdp'\nnics = ['netdevsim']\n[[test]]\nname = 'one'\n\
+         [[test.packet]]\nsend = 'eth'\nverdict = 'XDP_DROP'\n\
+         [[test.packet]]\nsend = 'eth'\nverdict = 'XDP_DROP'\n",
+    );
+    let args = ["test", ".", "--coverage", "lcov=c.info"];
+    sandbox.nicbed(&args).status(0);
+    let tracefile = content(&sandbox, "c.info");
+    for line in [
+        "SF:./first.bpf",
+        "FNF:1",
+        "FNH:1",
+        "BRDA:6,0,0,2",
+        "BRDA:6,0,1,0",
+        "BRDA:8,0,0,2",
+        "BRF:4",
+        "BRH:2",
+        "DA:1,2",
+        "DA:9,2",
+        "LF:10",
+        "LH:10",
+        "end_of_record",
+    ] {
+        assert!(tracefile.lines().any(|l| l == line), "{line}\n{tracefile}");
+    }
+    let text = sandbox
+        .nicbed(&["test", ".", "--coverage", "text"])
+        .status(0);
+    assert!(
+        text.out().contains(
+            "10 of 10 instructions (100.0 %), 10 of 10 lines (100.0 %), 2 of 4 branches (50.0 %)"
+        ),
+        "{}",
+        text.out()
+    );
+}
+
+#[test]
+fn bits_and_layers_of_a_frame_are_masked() {
+    let sandbox = Sandbox::new("test_files_masks");
+    let with = |out: &str, more: &str| {
+        let packet = format!("send = 'eth / ipv4 ttl=9 / icmp id=7'\nout = '{out}'\n{more}");
+        sandbox.write("a.nicbed.toml", echo(&packet));
+        sandbox.nicbed(&["test", "a.nicbed.toml"])
+    };
+    // icmp_echo swaps addresses, sets the TTL to 64 and the type to 0.
+    let digits = "020000000001 020000000002 0800 4500001c00000000 40 01 ???? 0a000002 0a000001 \
+                  00 00 ???? 0007 0000";
+    with(digits, "").status(0);
+    with(&digits.replace("40 01", "?1 01"), "").status(1);
+    with(
+        &digits.replace("40 01", "41 01"),
+        "ignore = ['ipv4.ttl&0x01']",
+    )
+    .status(0);
+    with(
+        &digits.replace("40 01", "41 01"),
+        "ignore = ['ipv4.ttl&0x02']",
+    )
+    .status(1);
 }

@@ -34,6 +34,12 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
+/// Reads routes for `bpf_fib_lookup`.
+pub(super) fn fib(path: &Path) -> Result<bpf::helper::Fib, Error> {
+    let text = read_text(path)?;
+    bpf::helper::Fib::from_json(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))
+}
+
 /// Reads a text file.
 pub(super) fn read_text(path: &Path) -> Result<String, Error> {
     String::from_utf8(read(path, MAX_TEXT)?).map_err(|e| {

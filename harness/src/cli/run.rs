@@ -204,13 +204,7 @@ pub(super) fn status(report: &Report) -> Status {
 fn settings(args: &RunArgs) -> Result<Settings, Error> {
     let fib = match &args.fib {
         None => None,
-        Some(path) => {
-            let text = input::read_text(path)?;
-            Some(
-                bpf::helper::Fib::from_json(&text)
-                    .map_err(|e| Error::input(format!("{}: {e}", path.display())))?,
-            )
-        }
+        Some(path) => Some(input::fib(path)?),
     };
     let mut environment = Environment {
         seed: args.seed,

@@ -1,57 +1,76 @@
 //! `nicbed test`
 
+mod files;
+mod update;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bpf::ProgramSet;
+use bpf::helper::Fib;
 use caps::Caps;
-use pcaps::CaptureReader;
 use rayon::prelude::*;
 
-use super::args::{Format, LoadArgs, TestArgs, WhatIfArgs};
+use super::args::{CoverageForm, Format, HookArg, LoadArgs, ReferenceArg, TestArgs, WhatIfArgs};
 use super::input;
 use super::output::Output;
 use super::run::with_globals;
 use crate::error::{Error, Status};
 use crate::seeds::Seeds;
-use crate::testfile::SUFFIX;
-use crate::testfile::format::{File, Packet};
+use crate::testfile::coverage::Coverage;
+use crate::testfile::format::{File, HookName, ReferenceName, Test};
+use crate::testfile::lcov;
 use crate::testfile::report::{self, Result as Ran};
-use crate::testfile::run::{Case, Ended, Frame, run as run_case};
-
-/// Most frames that one packet of a test takes of a capture.
-const MOST_FRAMES: usize = 10_000;
+use crate::testfile::run::{Case, run as run_case};
+use files::{beside, captured};
 
 pub(super) fn run(args: &TestArgs, output: &Output) -> Result<Status, Error> {
     if !matches!(output.format, Format::Text | Format::Json | Format::Junit) {
         output.is_json()?;
     }
-    let files = files(&args.paths)?;
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(args.threads)
-        .build()
-        .map_err(|e| Error::environment(format!("threads cannot be started: {e}")))?;
-    // By file and then by test and NIC, whoever is done first.
-    let results: Vec<Ran> = pool.install(|| {
-        files
-            .par_iter()
-            .flat_map_iter(|path| file(path, &args.filter))
-            .collect()
-    });
+    let coverage = args.coverage.as_ref();
+    let on_stdout = coverage.is_some_and(|coverage| coverage.file.is_none());
+    if on_stdout && output.format != Format::Text {
+        return Err(Error::usage("--coverage: the result is on stdout already")
+            .help("name a file: --coverage lcov=coverage.info"));
+    }
+    let files = files::below(&args.paths)?;
+    let mut results = run_files(&files, args)?;
     if results.is_empty() {
         return Err(Error::usage("no test is left by --filter")
             .help("it is a part of `file: test [nic]`; without it all run"));
     }
     let text = match output.format {
-        Format::Json => {
-            return output
-                .json(&report::json(&results))
-                .map(|()| status(&results));
-        }
-        Format::Junit => report::junit(&results)?,
-        _ => report::text(&results, output.style),
+        Format::Json => None,
+        Format::Junit => Some(report::junit(&results)?),
+        _ => Some(report::text(&results, output.style)),
     };
-    output.print(&text)?;
+    match text {
+        None => output.json(&report::json(&results))?,
+        // A tracefile is to be nothing else.
+        Some(text) if on_stdout && coverage.is_some_and(|c| c.form == CoverageForm::Lcov) => {
+            output.talk(&text);
+        }
+        Some(text) => output.print(&text)?,
+    }
+    if let Some(coverage) = coverage {
+        let mut sum = Coverage::default();
+        for result in &mut results {
+            sum.add(std::mem::take(&mut result.run.coverage));
+        }
+        let text = match coverage.form {
+            CoverageForm::Text => lcov::text(&sum, output.style),
+            CoverageForm::Lcov => lcov::tracefile(&sum),
+        };
+        match &coverage.file {
+            Some(file) => output.file(file, text.as_bytes())?,
+            None if coverage.form == CoverageForm::Text => output.print(&format!("\n{text}"))?,
+            None => output.print(&text)?,
+        }
+    }
+    if args.update {
+        results = update::update(&results, args, output)?;
+    }
     Ok(status(&results))
 }
 
@@ -61,91 +80,170 @@ fn status(results: &[Ran]) -> Status {
         .fold(Status::Ok, |worst, result| worst.worst(result.status()))
 }
 
-/// The test files that paths mean: a file as it is, of a folder all below, by name.
-fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
-    let mut files = Vec::new();
-    for path in paths {
-        let before = files.len();
-        collect(path, true, &mut files)?;
-        if files.len() == before {
-            return Err(Error::usage(format!(
-                "{}: no file below it ends in {SUFFIX}",
-                path.display()
-            )));
-        }
-    }
-    Ok(files)
+/// Runs the tests of files: by file, test, NIC and reference, whoever is done first.
+fn run_files(files: &[PathBuf], args: &TestArgs) -> Result<Vec<Ran>, Error> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(args.threads)
+        .build()
+        .map_err(|e| Error::environment(format!("threads cannot be started: {e}")))?;
+    Ok(pool.install(|| {
+        let files: Vec<Prepared> = files
+            .par_iter()
+            .map(|path| Prepared::new(path, args))
+            .collect();
+        files
+            .par_iter()
+            .flat_map(|file| file.jobs.par_iter().map(|job| file.run(job, args)))
+            .collect()
+    }))
 }
 
-fn collect(path: &Path, named: bool, files: &mut Vec<PathBuf>) -> Result<(), Error> {
-    let fail = |e: std::io::Error| Error::input(format!("{}: cannot read: {e}", path.display()));
-    // Links to folders are followed only where they are named: below they may lead in circles.
-    let kind = if named {
-        std::fs::metadata(path)
-    } else {
-        std::fs::symlink_metadata(path)
-    };
-    let kind = kind.map_err(fail)?;
-    if kind.is_dir() {
-        let mut entries = std::fs::read_dir(path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(fail)?;
-        entries.sort_by_key(std::fs::DirEntry::file_name);
-        for entry in entries {
-            collect(&entry.path(), false, files)?;
-        }
-    } else if named || path.to_string_lossy().ends_with(SUFFIX) {
-        files.push(path.to_owned());
-    }
-    Ok(())
+/// A file with its objects loaded.
+struct Prepared<'a> {
+    path: &'a Path,
+    name: String,
+    file: Option<File>,
+    loaded: Vec<Loaded>,
+    jobs: Vec<Job>,
 }
 
-/// The results of a file; an error that concerns all of it is one result.
-fn file(path: &Path, filter: &[String]) -> Vec<Ran> {
-    let name = path.display().to_string();
-    let unread = |error: &Error| {
-        vec![Ran {
-            file: name.clone(),
-            test: String::new(),
-            nic: String::new(),
-            ended: Ended::Error(error.status, error.to_string()),
-        }]
-    };
-    let file = match input::read_text(path).and_then(|text| File::parse(&name, &text)) {
-        Ok(file) => file,
-        Err(error) => return unread(&error),
-    };
-    let wanted = |test: &str, nic: &str| {
-        let name = report::name(&name, test, nic);
-        filter.is_empty() || filter.iter().any(|part| name.contains(part))
-    };
-    let mut results = Vec::new();
-    for nic in &file.nics {
-        if !file.tests.iter().any(|test| wanted(&test.name, nic)) {
-            continue;
+/// A result that is still to come.
+enum Job {
+    /// An error that concerns all of a file, or all of it on a NIC.
+    Unread(Error),
+    /// A test.
+    Test {
+        /// Place in the file.
+        test: usize,
+        /// Place among what is loaded.
+        loaded: usize,
+        reference: ReferenceName,
+        /// Whether the name of the test has the reference.
+        told: bool,
+    },
+}
+
+impl Prepared<'_> {
+    fn new<'a>(path: &'a Path, args: &TestArgs) -> Prepared<'a> {
+        let name = path.display().to_string();
+        let mut this = Prepared {
+            path,
+            file: None,
+            loaded: Vec::new(),
+            jobs: Vec::new(),
+            name,
+        };
+        match input::read_text(path).and_then(|text| File::parse(&this.name, &text)) {
+            Ok(file) => this.take(file, args),
+            Err(error) => this.jobs.push(Job::Unread(error)),
         }
-        match Loaded::new(path, &name, &file, nic) {
-            Ok(loaded) => {
-                let tests = file.tests.iter().filter(|test| wanted(&test.name, nic));
-                results.extend(tests.map(|test| Ran {
-                    file: name.clone(),
-                    test: test.name.clone(),
-                    nic: nic.clone(),
-                    ended: loaded.run(path, &name, &file, test, nic),
-                }));
+        this
+    }
+
+    fn take(&mut self, mut file: File, args: &TestArgs) {
+        if !args.nic.is_empty() {
+            file.nics.clone_from(&args.nic);
+        }
+        let references: Vec<ReferenceName> = match args.reference.as_slice() {
+            [] => file.reference.all().to_vec(),
+            chosen => chosen.iter().map(|r| named(*r)).collect(),
+        };
+        let told = references.len() > 1;
+        for nic in &file.nics {
+            let wanted = |test: &Test, reference: ReferenceName| {
+                let reference = told.then_some(reference.name());
+                let name = report::name(&self.name, &test.name, nic, reference);
+                args.filter.is_empty() || args.filter.iter().any(|part| name.contains(part))
+            };
+            let mut jobs = Vec::new();
+            for (test, of) in file.tests.iter().enumerate() {
+                for reference in references.iter().filter(|r| wanted(of, **r)) {
+                    jobs.push(Job::Test {
+                        test,
+                        loaded: self.loaded.len(),
+                        reference: *reference,
+                        told,
+                    });
+                }
             }
-            Err(error) => results.extend(unread(&error)),
+            if jobs.is_empty() {
+                continue;
+            }
+            match Loaded::new(self.path, &self.name, &file, nic) {
+                Ok(loaded) => {
+                    self.loaded.push(loaded);
+                    self.jobs.extend(jobs);
+                }
+                Err(error) => self.jobs.push(Job::Unread(error)),
+            }
+        }
+        self.file = Some(file);
+    }
+
+    fn run(&self, job: &Job, args: &TestArgs) -> Ran {
+        let (test, loaded, reference, told) = match (job, &self.file) {
+            (Job::Unread(error), _) => return Ran::unread(&self.name, error),
+            (
+                Job::Test {
+                    test,
+                    loaded,
+                    reference,
+                    told,
+                },
+                Some(file),
+            ) => (
+                (file, &file.tests[*test]),
+                &self.loaded[*loaded],
+                *reference,
+                *told,
+            ),
+            (Job::Test { .. }, None) => {
+                return Ran::unread(&self.name, &Error::input("the file was not read"));
+            }
+        };
+        let (file, test) = test;
+        let captured = test
+            .packets
+            .iter()
+            .map(|packet| captured(self.path, packet));
+        let captured = match captured.collect::<Result<Vec<_>, _>>() {
+            Ok(captured) => captured,
+            Err(error) => {
+                let error = Error::input(format!("{}: {error}", self.name));
+                return Ran::unread(&self.name, &error);
+            }
+        };
+        Ran {
+            file: self.name.clone(),
+            test: test.name.clone(),
+            nic: loaded.nic_name.clone(),
+            reference: told.then_some(reference.name()),
+            run: run_case(&Case {
+                file_name: &self.name,
+                file,
+                test,
+                nic_name: &loaded.nic_name,
+                nic: Arc::clone(&loaded.nic),
+                reference,
+                fib: loaded.fib.clone(),
+                covered: args.coverage.is_some(),
+                set: &loaded.set,
+                program: &loaded.program,
+                seeds: &loaded.seeds,
+                captured,
+            }),
         }
     }
-    results
 }
 
 /// A file's object, loaded for a NIC.
 struct Loaded {
+    nic_name: String,
     nic: Arc<Caps>,
     set: ProgramSet,
     program: String,
     seeds: Seeds,
+    fib: Option<Fib>,
 }
 
 impl Loaded {
@@ -166,9 +264,22 @@ impl Loaded {
             }
             None => file.seeds(name)?,
         };
+        let fib = match &file.fib {
+            None => None,
+            Some(fib) => Some(input::fib(&beside(path, fib))?),
+        };
         let entries = file.map_entries.iter();
         let mut load = LoadArgs {
             program: file.program.clone(),
+            hook: file.hook.map(|hook| match hook {
+                HookName::Xdp => HookArg::Xdp,
+                HookName::XdpFrags => HookArg::XdpFrags,
+                HookName::Tc => HookArg::Tc,
+            }),
+            btf: file.btf.as_deref().map(|btf| match btf {
+                "kernel" => btf.to_owned(),
+                file => beside(path, file).display().to_string(),
+            }),
             maps: entries
                 .map(|(map, n)| format!("{map}.max_entries={n}"))
                 .collect(),
@@ -181,85 +292,22 @@ impl Loaded {
             set = input::object(&object, &load, file.queues).map_err(at)?;
         }
         Ok(Loaded {
+            nic_name: nic.to_owned(),
             nic: input::nic(&profile, &WhatIfArgs::default()).map_err(at)?,
             program: input::one_program(&set, &load).map_err(at)?.name.clone(),
             set,
             seeds,
-        })
-    }
-
-    fn run(
-        &self,
-        path: &Path,
-        name: &str,
-        file: &File,
-        test: &crate::testfile::format::Test,
-        nic: &str,
-    ) -> Ended {
-        let captured = test.packets.iter().map(|packet| captured(path, packet));
-        let captured = match captured.collect::<Result<Vec<_>, _>>() {
-            Ok(captured) => captured,
-            Err(error) => return Ended::Error(error.status, format!("{name}: {error}")),
-        };
-        run_case(&Case {
-            file_name: name,
-            file,
-            test,
-            nic_name: nic,
-            nic: Arc::clone(&self.nic),
-            set: &self.set,
-            program: &self.program,
-            seeds: &self.seeds,
-            captured,
+            fib,
         })
     }
 }
 
-/// A path that a test file names, which lies beside it.
-fn beside(file: &Path, name: &str) -> PathBuf {
-    file.parent().unwrap_or(Path::new("")).join(name)
-}
-
-/// The frames that a packet takes of its capture.
-fn captured(file: &Path, packet: &Packet) -> Result<Vec<Frame>, Error> {
-    let Some(name) = &packet.pcap else {
-        return Ok(Vec::new());
-    };
-    let path = beside(file, name);
-    let fail = |e: pcaps::ReadError| Error::input(format!("{}: {e}", path.display()));
-    let mut reader = CaptureReader::open(&path).map_err(fail)?;
-    let mut frames = Vec::new();
-    let mut number = 0;
-    while let Some(chunk) = reader.chunk().map_err(fail)? {
-        for record in chunk {
-            let wanted = packet.frames.as_ref().is_none_or(|f| f.contains(&number));
-            number += 1;
-            if !wanted {
-                continue;
-            }
-            if frames.len() == MOST_FRAMES || record.meta.link != pcaps::LinkType::ETHERNET {
-                let why = if frames.len() == MOST_FRAMES {
-                    format!("more than {MOST_FRAMES} frames; name some with `frames`")
-                } else {
-                    format!(
-                        "frame {} is of {}, not Ethernet",
-                        number - 1,
-                        record.meta.link
-                    )
-                };
-                return Err(Error::input(format!("{}: {why}", path.display())));
-            }
-            frames.push(Frame {
-                arrival_ns: Some(record.meta.arrival_ns),
-                bytes: record.data.to_vec(),
-            });
-        }
+const fn named(reference: ReferenceArg) -> ReferenceName {
+    match reference {
+        ReferenceArg::Auto => ReferenceName::Auto,
+        ReferenceArg::Interp => ReferenceName::Interp,
+        ReferenceArg::Rbpf => ReferenceName::Rbpf,
+        ReferenceArg::Kernel => ReferenceName::Kernel,
+        ReferenceArg::None => ReferenceName::None,
     }
-    if let Some(missing) = packet.frames.iter().flatten().find(|f| **f >= number) {
-        return Err(Error::input(format!(
-            "{}: there is no frame {missing}; it has {number}, counted from 0",
-            path.display()
-        )));
-    }
-    Ok(frames)
 }

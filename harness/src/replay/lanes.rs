@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bpf::Hook;
 use bpf::run::{Batch, Event, Outcome, TrapCause};
-use bpf::trace::Site;
+use bpf::trace::{Observer, Site};
 use cpu_reference::Runner;
 use nic_model::{ArrivalOrder, Queue};
 use rayon::prelude::*;
@@ -93,6 +93,29 @@ impl Lane {
         }
         self.compare(hook, told);
         [nic, reference]
+    }
+
+    /// Runs while one side shows what it executes: the reference, or the NIC if that cannot. Says
+    /// whether one could.
+    fn watch(&mut self, observer: &mut dyn Observer, hook: &Hook, told: Told) -> bool {
+        let shown = match &mut self.runner {
+            None => false,
+            Some(runner) => {
+                let shown = runner.trace(&mut self.reference, observer);
+                if !shown {
+                    runner.process(&mut self.reference);
+                }
+                shown
+            }
+        };
+        let nic = !shown && self.device.trace(&mut self.nic, observer);
+        if !nic {
+            self.device.process(&mut self.nic);
+        }
+        if self.runner.is_some() {
+            self.compare(hook, told);
+        }
+        shown || nic
     }
 
     /// In arrival order NIC and reference have nothing in common, so they run side by side.
@@ -456,11 +479,7 @@ impl Lanes {
         sites: &Arc<[Vec<Site>]>,
         each: impl FnMut(&Processed<'_>) -> Result<(), E>,
     ) -> Result<[Recorded; 2], E> {
-        let order = match self.watched {
-            Some(_) => Order::Arrival,
-            None => self.order,
-        };
-        self.place(chunk, order);
+        self.place(chunk, self.order_of_one());
         let mut recorded = Default::default();
         for lane in &mut self.lanes {
             if !lane.nic.frames.is_empty() {
@@ -469,6 +488,36 @@ impl Lanes {
         }
         self.tell(chunk, each)?;
         Ok(recorded)
+    }
+
+    /// Runs the one frame of a chunk while one side shows what it executes: the reference, or the
+    /// NIC if that cannot. Says whether one could.
+    ///
+    /// # Errors
+    /// The first error of `each`.
+    pub fn watch<E>(
+        &mut self,
+        chunk: &Chunk,
+        observer: &mut dyn Observer,
+        each: impl FnMut(&Processed<'_>) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        self.place(chunk, self.order_of_one());
+        let mut shown = false;
+        for lane in &mut self.lanes {
+            if !lane.nic.frames.is_empty() {
+                shown = lane.watch(observer, &self.hook, self.told);
+            }
+        }
+        self.tell(chunk, each)?;
+        Ok(shown)
+    }
+
+    /// The order in which a single frame goes.
+    fn order_of_one(&self) -> Order {
+        match self.watched {
+            Some(_) => Order::Arrival,
+            None => self.order,
+        }
     }
 
     /// Bytes of room before each frame.

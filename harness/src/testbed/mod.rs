@@ -11,6 +11,7 @@ mod maps;
 mod masks;
 mod meeting;
 mod races;
+mod single;
 mod start;
 mod trace;
 
@@ -35,6 +36,7 @@ use crate::report::run::{NotRun, Report};
 use crate::seeds::Seeds;
 
 use counts::Counts;
+pub use single::Single;
 pub(crate) use start::load_image;
 use start::{Running, StartError, carry_over, together};
 

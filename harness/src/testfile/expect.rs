@@ -1,15 +1,14 @@
 //! What is expected of one packet, held against what the NIC made of it.
 
-use bpf::map::json::typed_bytes;
-use bpf::map::{Map, MapSet};
-use bpf::run::{Event, EventKind, RedirectTarget};
-use serde_json::Value;
+use bpf::map::MapSet;
+use bpf::run::{Emitted, Event, EventKind, RedirectTarget};
+use serde_json::{Value, json};
 
-use super::checksum;
-use super::format::{ElementIs, EventIs, Packet, Redirect};
-use super::layers::{Layer, dissect};
-use super::packet;
-use crate::error::Error;
+use super::format::{EmittedIs, Packet, Redirect};
+use super::frames::{Ignored, Wanted};
+use super::layers::{called, dissect};
+use super::pattern::Pattern;
+use super::{checksum, context, elements, packet};
 use crate::mapdiff::hex;
 use crate::replay::lanes::Processed;
 use crate::report::{Style, hexdump_of};
@@ -23,8 +22,36 @@ pub struct Failure {
     pub expected: String,
     /// What was got.
     pub got: String,
-    /// Both frames, where a frame differs.
+    /// Both frames (or metadata, or bytes of an event), where they differ.
     pub frames: Option<(Vec<u8>, Vec<u8>)>,
+    /// What the file would have to say, where it can.
+    pub now: Option<Now>,
+}
+
+/// What a packet of a file would have to say to be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Where.
+    pub key: Key,
+    /// What.
+    pub value: Value,
+}
+
+/// A place in the table of a packet.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// A key of the packet.
+    Of(&'static str),
+    /// A number of `context`.
+    Context(String),
+    /// An element of a map, by its place in the list; its value is a table of `value`, `values`
+    /// or `absent`.
+    Element {
+        /// Name of the map.
+        map: String,
+        /// Place among its elements in the file.
+        at: usize,
+    },
 }
 
 impl Failure {
@@ -38,7 +65,16 @@ impl Failure {
             expected: expected.into(),
             got: got.into(),
             frames: None,
+            now: None,
         }
+    }
+
+    pub(super) fn now(mut self, key: Key, value: impl Into<Value>) -> Failure {
+        self.now = Some(Now {
+            key,
+            value: value.into(),
+        });
+        self
     }
 
     /// The bytes of both frames, with those that differ marked; empty if no frame differs.
@@ -54,25 +90,45 @@ impl Failure {
 #[derive(Debug)]
 pub struct Expected<'a> {
     packet: &'a Packet,
-    out: Out,
+    out: Option<Frame>,
     ignore: Vec<Ignored>,
-    meta: Option<Vec<u8>>,
+    meta: Option<Pattern>,
+    emitted: Option<Vec<(&'a EmittedIs, Frame)>>,
+    events: Option<Vec<Handed<'a>>>,
 }
 
 #[derive(Debug)]
-enum Out {
-    Any,
+enum Frame {
     Same,
-    Frame(Vec<u8>),
+    Wanted(Wanted),
 }
 
-#[derive(Debug)]
-enum Ignored {
-    Bytes(std::ops::Range<usize>),
-    Field {
-        layer: &'static Layer,
-        field: &'static str,
-    },
+/// An event: its map, if it goes through one, and its bytes.
+type Handed<'a> = (Option<&'a str>, Pattern);
+
+impl Frame {
+    fn parse(text: &str, ignore: &[Ignored]) -> Result<Frame, packet::TextError> {
+        Ok(match text {
+            "same" => Frame::Same,
+            text => Frame::Wanted(Wanted::parse(text)?.without(ignore)),
+        })
+    }
+
+    fn differences(&self, name: &str, sent: &[u8], ignore: &[Ignored], got: &[u8]) -> Vec<Failure> {
+        match self {
+            Frame::Same => Wanted::exactly(sent).without(ignore).differences(name, got),
+            Frame::Wanted(wanted) => wanted.differences(name, got),
+        }
+    }
+}
+
+/// A frame as a file says it, where `sent` came in.
+fn written(sent: &[u8], got: &[u8]) -> String {
+    if sent == got {
+        "same".to_owned()
+    } else {
+        packet::describe(got)
+    }
 }
 
 impl<'a> Expected<'a> {
@@ -81,147 +137,87 @@ impl<'a> Expected<'a> {
     /// # Errors
     /// The key, and why its text means nothing.
     pub fn new(packet: &'a Packet) -> Result<Expected<'a>, String> {
-        let out = match packet.out.as_deref() {
-            None => Out::Any,
-            Some("same") => Out::Same,
-            Some(text) => Out::Frame(packet::frame(text).map_err(|e| format!("`out`: {e}"))?),
-        };
-        let ignore = packet
+        let ignore: Vec<Ignored> = packet
             .ignore
             .iter()
-            .map(|text| ignored(text))
+            .map(|text| Ignored::parse(text))
             .collect::<Result<_, _>>()?;
-        let meta = packet.meta.as_deref().map(packet::hex).transpose();
+        let frame = |key: &'static str, text: &str| {
+            Frame::parse(text, &ignore).map_err(|e| format!("`{key}`: {e}"))
+        };
+        let out = packet.out.as_deref().map(|text| frame("out", text));
+        let emitted = packet.emitted.as_ref().map(|all| {
+            let all = all.iter();
+            all.map(|is| Ok::<_, String>((is, frame("emitted", &is.out)?)))
+                .collect::<Result<Vec<_>, _>>()
+        });
+        let meta = packet.meta.as_deref().map(Pattern::parse);
+        let events = packet.events.as_ref().map(|all| {
+            let all = all.iter().map(|event| {
+                let bytes = match (&event.bytes, &event.text) {
+                    (Some(digits), _) => Pattern::parse(digits)?,
+                    (None, text) => Pattern::exactly(text.clone().unwrap_or_default().into_bytes()),
+                };
+                Ok((event.map.as_deref(), bytes))
+            });
+            all.collect::<Result<_, packet::TextError>>()
+        });
         Ok(Expected {
             packet,
-            out,
+            out: out.transpose()?,
+            emitted: emitted.transpose()?,
+            meta: meta.transpose().map_err(|e| format!("`meta`: {e}"))?,
+            events: events.transpose().map_err(|e| format!("`events`: {e}"))?,
             ignore,
-            meta: meta.map_err(|e| format!("`meta`: {e}"))?,
         })
     }
 
     /// What of an outcome is not as expected; `maps` are the names by index.
     ///
     /// # Errors
-    /// If the bytes of an event are not hexadecimal digits.
-    pub fn outcome(&self, got: &Processed<'_>, maps: &[String]) -> Result<Vec<Failure>, Error> {
+    /// If the context has no field that is named.
+    pub fn outcome(&self, got: &Processed<'_>, maps: &[String]) -> Result<Vec<Failure>, String> {
         let mut failures = Vec::new();
         let nic = &got.nic;
         if let Some(trap) = nic.trap {
             failures.push(Failure::new("trap", "none", trap.cause.to_string()));
         }
+        let verdict = nic.verdict.name();
         if let Some(name) = &self.packet.verdict
-            && name != nic.verdict.name()
+            && name != verdict
         {
-            failures.push(Failure::new("verdict", name, nic.verdict.name()));
+            let failure = Failure::new("verdict", name, verdict);
+            failures.push(failure.now(Key::Of("verdict"), verdict));
         }
         if let Some(expected) = &self.packet.redirect {
-            let target = redirect(nic.redirect, maps);
-            if target.as_ref() != Some(expected) {
-                let got = target.map_or_else(|| "none".to_owned(), |t| redirect_text(&t));
-                failures.push(Failure::new("redirect", redirect_text(expected), got));
-            }
+            failures.extend(redirect(expected, redirected(nic.redirect, maps)));
         }
-        match &self.out {
-            Out::Any => {}
-            Out::Same => self.frames(got.original, nic.frame, &mut failures),
-            Out::Frame(expected) => self.frames(expected, nic.frame, &mut failures),
+        if let Some(out) = &self.out {
+            let mut differences = out.differences("out", got.original, &self.ignore, nic.frame);
+            if let Some(last) = differences.last_mut() {
+                let text = written(got.original, nic.frame);
+                *last = last.clone().now(Key::Of("out"), text);
+            }
+            failures.extend(differences);
         }
         if self.packet.checksums {
-            for (sum, on_ipv4) in checksum::all(nic.frame) {
-                if !sum.holds(on_ipv4) {
-                    let field = format!("{}.checksum", sum.layer);
-                    let [right, is] = [sum.right, sum.is].map(|n| format!("{n:#06x}"));
-                    failures.push(Failure::new(field, format!("{right}, which is right"), is));
-                }
-            }
+            failures.extend(checksums(nic.frame));
         }
         if let Some(expected) = &self.meta
-            && expected != nic.meta
+            && !expected.holds(nic.meta)
         {
-            failures.push(Failure::new("meta", hex(expected), hex(nic.meta)));
+            let mut failure = Failure::new("meta", expected.text(), hex(nic.meta));
+            failure.frames = Some(expected.beside(nic.meta));
+            failures.push(failure.now(Key::Of("meta"), hex(nic.meta)));
         }
-        if let Some(expected) = &self.packet.events {
-            events(expected, got.events, maps, &mut failures)?;
+        failures.extend(context::failures(&self.packet.context, nic.context)?);
+        if let Some(expected) = &self.emitted {
+            failures.extend(self.emitted(expected, got.original, nic.emitted));
+        }
+        if let Some(expected) = &self.events {
+            failures.extend(events(expected, got.events, maps));
         }
         Ok(failures)
-    }
-
-    /// Compares frames field by field, in the layers of the expected one.
-    fn frames(&self, expected: &[u8], got: &[u8], failures: &mut Vec<Failure>) {
-        let ignored = self.ignored_in(expected);
-        // What is ignored is equal, so that it is not marked either.
-        let mut alike = got.to_vec();
-        for range in ignored {
-            let end = range.end.min(expected.len()).min(got.len());
-            let range = range.start.min(end)..end;
-            alike[range.clone()].copy_from_slice(&expected[range]);
-        }
-        if alike == expected {
-            return;
-        }
-        let before = failures.len();
-        if expected.len() != got.len() {
-            let [a, b] = [expected.len(), got.len()].map(|n| format!("{n} bytes"));
-            failures.push(Failure::new("length", a, b));
-        }
-        let layers = dissect(expected);
-        for found in &layers {
-            for field in found.layer.fields {
-                let [a, b] = [expected, &alike[..]]
-                    .map(|frame| frame.get(found.start..).and_then(|bytes| field.get(bytes)));
-                if a != b {
-                    let [a, b] =
-                        [a, b].map(|n| n.map_or_else(|| "not there".to_owned(), |n| field.text(n)));
-                    let name = format!("{}.{}", found.layer.name, field.name);
-                    failures.push(Failure::new(name, a, b));
-                }
-            }
-        }
-        let start = layers.last().map_or(0, |found| found.end);
-        let rest = |frame: &[u8]| frame.get(start..).unwrap_or_default().to_vec();
-        let (a, b) = (rest(expected), rest(&alike));
-        if a != b && a.len().max(b.len()) > 0 {
-            let at = a
-                .iter()
-                .zip(&b)
-                .position(|(x, y)| x != y)
-                .unwrap_or(a.len().min(b.len()));
-            let byte = |bytes: &[u8]| {
-                let byte = bytes
-                    .get(at)
-                    .map_or_else(|| "end".to_owned(), |b| format!("{b:02x}"));
-                format!("{byte} at byte {}", start + at)
-            };
-            failures.push(Failure::new("payload", byte(&a), byte(&b)));
-        }
-        if failures.len() == before {
-            failures.push(Failure::new("out", hex(expected), hex(got)));
-        }
-        if let Some(last) = failures.last_mut() {
-            last.frames = Some((expected.to_vec(), alike));
-        }
-    }
-
-    fn ignored_in(&self, frame: &[u8]) -> Vec<std::ops::Range<usize>> {
-        let layers = dissect(frame);
-        let mut ranges = Vec::new();
-        for ignored in &self.ignore {
-            match ignored {
-                Ignored::Bytes(range) => ranges.push(range.clone()),
-                Ignored::Field { layer, field } => {
-                    let Some(field) = layer.field(field) else {
-                        continue;
-                    };
-                    for found in layers.iter().filter(|found| found.layer == *layer) {
-                        let start = found.start + field.bit / 8;
-                        let end = found.start + (field.bit + field.bits).div_ceil(8);
-                        ranges.push(start..end);
-                    }
-                }
-            }
-        }
-        ranges
     }
 
     /// What maps hold that is not as expected.
@@ -229,157 +225,200 @@ impl<'a> Expected<'a> {
     /// # Errors
     /// If there is no such map, or a key or value does not fit it.
     pub fn maps(&self, maps: &MapSet) -> Result<Vec<Failure>, String> {
+        elements::failures(&self.packet.maps, maps)
+    }
+
+    fn emitted(
+        &self,
+        expected: &[(&EmittedIs, Frame)],
+        sent: &[u8],
+        got: &[Emitted],
+    ) -> Vec<Failure> {
+        let way = |ingress| if ingress { "in at" } else { "out of" };
+        let text = |copy: &Emitted| {
+            let bytes = copy.bytes.len();
+            format!(
+                "{bytes} bytes {} ifindex {}",
+                way(copy.ingress),
+                copy.ifindex
+            )
+        };
         let mut failures = Vec::new();
-        for (name, elements) in &self.packet.maps {
-            let map = maps
-                .by_name(name)
-                .and_then(|id| maps.get(id))
-                .ok_or_else(|| {
-                    let names: Vec<&str> = maps.iter().map(|m| m.def().name.as_str()).collect();
-                    format!(
-                        "`maps`: there is no map {name}; there are {}",
-                        names.join(", ")
-                    )
-                })?;
-            for is in elements {
-                let failure = element(map, is)
-                    .map_err(|why| format!("`maps.{name}`, key {}: {why}", is.key))?;
-                failures.extend(failure.map(|(expected, got)| {
-                    Failure::new(format!("map {name}, key {}", is.key), expected, got)
-                }));
+        for at in 0..expected.len().max(got.len()) {
+            let name = format!("copy {at}");
+            match (expected.get(at), got.get(at)) {
+                (Some((is, frame)), Some(copy)) => {
+                    if (is.ifindex, is.ingress) != (copy.ifindex, copy.ingress) {
+                        let wanted = format!("{} ifindex {}", way(is.ingress), is.ifindex);
+                        failures.push(Failure::new(&name, wanted, text(copy)));
+                    }
+                    failures.extend(frame.differences(&name, sent, &self.ignore, &copy.bytes));
+                }
+                (Some((is, _)), None) => {
+                    let wanted = format!("a frame {} ifindex {}", way(is.ingress), is.ifindex);
+                    failures.push(Failure::new(name, wanted, "none"));
+                }
+                (None, Some(copy)) => failures.push(Failure::new(name, "none", text(copy))),
+                (None, None) => {}
             }
         }
-        Ok(failures)
+        if let Some(last) = failures.last_mut() {
+            let all: Vec<Value> = got.iter().map(|copy| emitted_now(sent, copy)).collect();
+            *last = last.clone().now(Key::Of("emitted"), all);
+        }
+        failures
     }
 }
 
-fn ignored(text: &str) -> Result<Ignored, String> {
-    if let Some((from, to)) = text.split_once("..")
-        && let (Ok(from), Ok(to)) = (from.parse::<usize>(), to.parse::<usize>())
-        && from < to
-    {
-        return Ok(Ignored::Bytes(from..to));
+fn emitted_now(sent: &[u8], copy: &Emitted) -> Value {
+    let mut now = json!({ "ifindex": copy.ifindex, "out": written(sent, &copy.bytes) });
+    if copy.ingress {
+        now["ingress"] = Value::Bool(true);
     }
-    let (layer, name) = text.split_once('.').unwrap_or((text, ""));
-    let wrong = |why: String| format!("`ignore`: `{text}`: {why}");
-    let layer = Layer::by_name(layer).ok_or_else(|| {
-        wrong("expected layer.field, as in ipv4.id, or bytes FROM..TO".to_owned())
-    })?;
-    let field = layer.field(name).ok_or_else(|| {
-        let names: Vec<&str> = layer.fields.iter().map(|f| f.name).collect();
-        wrong(format!("{} has {}", layer.name, names.join(", ")))
-    })?;
-    Ok(Ignored::Field {
-        layer,
-        field: field.name,
-    })
+    now
 }
 
-fn redirect(target: Option<RedirectTarget>, maps: &[String]) -> Option<Redirect> {
-    let to_map = |map: usize, key| Redirect {
-        ifindex: None,
-        map: Some(maps.get(map).cloned().unwrap_or_default()),
-        key,
+/// What a packet that expects nothing is given to expect: the verdict, where it goes, and the frame.
+pub fn first_time(got: &Processed<'_>, maps: &[String]) -> Vec<Now> {
+    let now = |key, value: Value| Now {
+        key: Key::Of(key),
+        value,
     };
-    Some(match target? {
-        RedirectTarget::Ifindex { ifindex } | RedirectTarget::Via { ifindex, .. } => Redirect {
-            ifindex: Some(ifindex),
-            map: None,
-            key: None,
-        },
-        RedirectTarget::Map { map, key } => to_map(map, Some(key)),
-        RedirectTarget::All { map, .. } => to_map(map, None),
-    })
+    let nic = &got.nic;
+    let mut all = vec![now("verdict", nic.verdict.name().into())];
+    let target = redirected(nic.redirect, maps);
+    all.extend(target.map(|target| now("redirect", redirect_now(&target))));
+    all.push(now("out", written(got.original, nic.frame).into()));
+    if !nic.emitted.is_empty() {
+        let copies = nic.emitted.iter();
+        let copies = copies.map(|copy| emitted_now(got.original, copy)).collect();
+        all.push(now("emitted", copies));
+    }
+    if !got.events.is_empty() {
+        let events = got.events.iter().map(|event| event_now(event, maps));
+        all.push(now("events", events.collect()));
+    }
+    all
+}
+
+fn checksums(frame: &[u8]) -> Vec<Failure> {
+    let layers = dissect(frame);
+    let wrong = checksum::all(frame, &layers)
+        .into_iter()
+        .filter(|sum| !sum.holds());
+    wrong
+        .map(|sum| {
+            let field = format!("{}.checksum", called(&layers, sum.layer));
+            let [right, is] = [sum.right, sum.is].map(|n| format!("{n:#06x}"));
+            Failure::new(field, format!("{right}, which is right"), is)
+        })
+        .collect()
+}
+
+fn redirected(target: Option<RedirectTarget>, maps: &[String]) -> Option<Redirect> {
+    let mut to = Redirect {
+        ifindex: None,
+        map: None,
+        key: None,
+        via: None,
+    };
+    let name = |map: usize| maps.get(map).cloned();
+    match target? {
+        RedirectTarget::Ifindex { ifindex } => to.ifindex = Some(ifindex),
+        RedirectTarget::Via { ifindex, via } => {
+            (to.ifindex, to.via) = (Some(ifindex), Some(via));
+        }
+        RedirectTarget::Map { map, key } => (to.map, to.key) = (name(map), Some(key)),
+        RedirectTarget::All { map, .. } => to.map = name(map),
+    }
+    Some(to)
+}
+
+fn redirect(expected: &Redirect, got: Option<Redirect>) -> Option<Failure> {
+    if got.as_ref() == Some(expected) {
+        return None;
+    }
+    let text = got
+        .as_ref()
+        .map_or_else(|| "none".to_owned(), redirect_text);
+    let failure = Failure::new("redirect", redirect_text(expected), text);
+    Some(failure.now(
+        Key::Of("redirect"),
+        got.map_or(Value::Null, |to| redirect_now(&to)),
+    ))
 }
 
 fn redirect_text(redirect: &Redirect) -> String {
+    let via = redirect
+        .via
+        .map_or_else(String::new, |via| format!(", {via}"));
     match (redirect.ifindex, &redirect.map, redirect.key) {
-        (Some(ifindex), ..) => format!("ifindex {ifindex}"),
+        (Some(ifindex), ..) => format!("ifindex {ifindex}{via}"),
         (None, Some(map), Some(key)) => format!("map {map}, key {key}"),
         (None, map, _) => format!("map {}, every key", map.as_deref().unwrap_or("")),
     }
 }
 
-/// An event: its map, if it goes through one, and its bytes.
-type Handed<'a> = (Option<&'a str>, Vec<u8>);
-
-fn events(
-    expected: &[EventIs],
-    got: &[Event],
-    maps: &[String],
-    failures: &mut Vec<Failure>,
-) -> Result<(), Error> {
-    let expected: Vec<Handed<'_>> = expected
-        .iter()
-        .map(|event| {
-            let bytes = match (&event.bytes, &event.text) {
-                (Some(digits), _) => {
-                    packet::hex(digits).map_err(|e| Error::input(format!("`events`: {e}")))?
-                }
-                (None, text) => text.clone().unwrap_or_default().into_bytes(),
-            };
-            Ok((event.map.as_deref(), bytes))
-        })
-        .collect::<Result<_, Error>>()?;
-    let got: Vec<Handed<'_>> = got
-        .iter()
-        .map(|event| match event.kind {
-            EventKind::Perf { map } | EventKind::Ringbuf { map } => {
-                (maps.get(map).map(String::as_str), event.bytes.clone())
-            }
-            EventKind::Trace => (None, event.bytes.clone()),
-        })
-        .collect();
-    let text = |event: Option<&Handed<'_>>| match event {
-        None => "none".to_owned(),
-        Some((Some(map), bytes)) => format!("{map}: {}", hex(bytes)),
-        Some((None, bytes)) => format!("text {:?}", String::from_utf8_lossy(bytes)),
-    };
-    for at in 0..expected.len().max(got.len()) {
-        let (a, b) = (expected.get(at), got.get(at));
-        if a != b {
-            failures.push(Failure::new(format!("event {at}"), text(a), text(b)));
-        }
-    }
-    Ok(())
+fn redirect_now(to: &Redirect) -> Value {
+    let parts = [
+        ("ifindex", to.ifindex.map(Value::from)),
+        ("map", to.map.clone().map(Value::from)),
+        ("key", to.key.map(Value::from)),
+        ("via", to.via.map(|via| Value::from(via.name()))),
+    ];
+    let parts = parts.into_iter();
+    Value::Object(
+        parts
+            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .collect(),
+    )
 }
 
-/// Both texts if the element is not as expected.
-fn element(map: &Map, is: &ElementIs) -> Result<Option<(String, String)>, String> {
-    let def = map.def();
-    let key = typed_bytes(&is.key, def.key_size as usize, def.key_layout.as_deref())
-        .map_err(|e| format!("the key: {e}"))?;
-    let value = |value: &Value| {
-        typed_bytes(value, def.value_size as usize, def.value_layout.as_deref())
-            .map_err(|e| format!("the value: {e}"))
+fn map_of<'a>(event: &Event, maps: &'a [String]) -> Option<&'a str> {
+    match event.kind {
+        EventKind::Perf { map } | EventKind::Ringbuf { map } => maps.get(map).map(String::as_str),
+        EventKind::Trace => None,
+    }
+}
+
+fn event_now(event: &Event, maps: &[String]) -> Value {
+    match (map_of(event, maps), std::str::from_utf8(&event.bytes)) {
+        (Some(map), _) => json!({ "map": map, "bytes": hex(&event.bytes) }),
+        (None, Ok(text)) => json!({ "text": text }),
+        (None, Err(_)) => json!({ "bytes": hex(&event.bytes) }),
+    }
+}
+
+fn events(expected: &[Handed<'_>], got: &[Event], maps: &[String]) -> Vec<Failure> {
+    let wanted = |(map, bytes): &Handed<'_>| match map {
+        Some(map) => format!("{map}: {}", bytes.text()),
+        None => format!("text {:?}", String::from_utf8_lossy(&bytes.bytes)),
     };
-    let got = map.host_lookup(&key).ok();
-    let shown = |value: Option<&Vec<u8>>| value.map_or_else(|| "absent".to_owned(), |v| hex(v));
-    let expected = match (&is.value, &is.values) {
-        (Some(_), _) if map.kind().is_percpu() => {
-            return Err("a per-CPU map has `values`, one a queue".to_owned());
-        }
-        (Some(one), _) => Some(value(one)?),
-        (None, Some(_)) if !map.kind().is_percpu() => {
-            return Err("`values` are those of a per-CPU map; give `value`".to_owned());
-        }
-        (None, Some(all)) => {
-            if all.len() > map.cpus() as usize {
-                return Err(format!(
-                    "there are {} queues, not {}",
-                    map.cpus(),
-                    all.len()
-                ));
-            }
-            let mut bytes = Vec::new();
-            for one in all {
-                bytes.extend(value(one)?);
-                bytes.resize(bytes.len().next_multiple_of(8), 0);
-            }
-            bytes.resize(map.host_value_size(), 0);
-            Some(bytes)
-        }
-        (None, None) => None,
+    let text = |event: &Event| match map_of(event, maps) {
+        Some(map) => format!("{map}: {}", hex(&event.bytes)),
+        None => format!("text {:?}", String::from_utf8_lossy(&event.bytes)),
     };
-    Ok((expected != got).then(|| (shown(expected.as_ref()), shown(got.as_ref()))))
+    let none = || "none".to_owned();
+    let mut failures = Vec::new();
+    for at in 0..expected.len().max(got.len()) {
+        let (a, b) = (expected.get(at), got.get(at));
+        let holds = a.zip(b).is_some_and(|((map, bytes), event)| {
+            *map == map_of(event, maps) && bytes.holds(&event.bytes)
+        });
+        if !holds {
+            let both = a
+                .zip(b)
+                .map(|((_, bytes), event)| bytes.beside(&event.bytes));
+            let (a, b) = (a.map_or_else(none, wanted), b.map_or_else(none, text));
+            failures.push(Failure {
+                frames: both,
+                ..Failure::new(format!("event {at}"), a, b)
+            });
+        }
+    }
+    if let Some(last) = failures.last_mut() {
+        let all: Vec<Value> = got.iter().map(|event| event_now(event, maps)).collect();
+        *last = last.clone().now(Key::Of("events"), all);
+    }
+    failures
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use bpf::run::Via;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -19,9 +20,18 @@ pub struct File {
     pub program: Option<String>,
     /// NICs: built-in names, or paths of profiles from the file's folder.
     pub nics: Vec<String>,
-    /// What outcomes are compared with.
+    /// What outcomes are compared with; every test runs with each.
     #[serde(default)]
-    pub reference: ReferenceName,
+    pub reference: References,
+    /// Hook of the program, where its section does not say it.
+    pub hook: Option<HookName>,
+    /// BTF that CO-RE relocations are resolved against: a file from this one's folder, or
+    /// `kernel`.
+    pub btf: Option<String>,
+    /// Routes for `bpf_fib_lookup`, from this file's folder.
+    pub fib: Option<String>,
+    /// Bytes of a tc packet that are linear at entry; all if absent.
+    pub linear: Option<u32>,
     /// Receive queues.
     #[serde(default = "one")]
     pub queues: u32,
@@ -71,6 +81,60 @@ pub enum ReferenceName {
     None,
 }
 
+impl ReferenceName {
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ReferenceName::Auto => "auto",
+            ReferenceName::Interp => "interp",
+            ReferenceName::Rbpf => "rbpf",
+            ReferenceName::Kernel => "kernel",
+            ReferenceName::None => "none",
+        }
+    }
+}
+
+/// One reference, or several.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected auto, interp, rbpf, kernel or none, or a list of them"
+)]
+pub enum References {
+    /// One.
+    One(ReferenceName),
+    /// Several.
+    Several(Vec<ReferenceName>),
+}
+
+impl Default for References {
+    fn default() -> References {
+        References::One(ReferenceName::default())
+    }
+}
+
+impl References {
+    /// All of them.
+    pub fn all(&self) -> &[ReferenceName] {
+        match self {
+            References::One(one) => std::slice::from_ref(one),
+            References::Several(several) => several,
+        }
+    }
+}
+
+/// A hook by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HookName {
+    /// XDP on a device.
+    Xdp,
+    /// XDP on a device, frames in several buffers.
+    XdpFrags,
+    /// tc classifier.
+    Tc,
+}
+
 /// A test: fresh maps, then packets.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -98,15 +162,18 @@ pub struct Packet {
     /// Port it comes in on.
     #[serde(default = "one")]
     pub port: u32,
+    /// Receive queue; that which RSS chooses if absent.
+    pub queue: Option<u32>,
     /// Arrival in nanoseconds; that of the packet before (or of the capture) if absent.
     pub at_ns: Option<u64>,
     /// Verdict, by the kernel's name.
     pub verdict: Option<String>,
     /// Where it is redirected to.
     pub redirect: Option<Redirect>,
-    /// The frame that leaves: hexadecimal digits, layers, or `same`.
+    /// The frame that leaves: hexadecimal digits with `?` for any, layers, or `same`.
     pub out: Option<String>,
-    /// What of the frame is not compared: `layer.field`, or bytes `FROM..TO`.
+    /// What of the frame, and of copies, is not compared: `layer.field`, bytes `FROM..TO`, each
+    /// perhaps with `&MASK`.
     #[serde(default)]
     pub ignore: Vec<String>,
     /// Whether every checksum of the frame that leaves must be right.
@@ -114,6 +181,11 @@ pub struct Packet {
     pub checksums: bool,
     /// Metadata in front of the frame, as hexadecimal digits.
     pub meta: Option<String>,
+    /// Numbers of a tc packet's context afterwards.
+    #[serde(default)]
+    pub context: BTreeMap<String, ContextIs>,
+    /// Copies of the packet that the program sent, in order.
+    pub emitted: Option<Vec<EmittedIs>>,
     /// What the host is handed, in order.
     pub events: Option<Vec<EventIs>>,
     /// What maps hold afterwards; other elements are not looked at.
@@ -129,8 +201,33 @@ pub struct Redirect {
     pub ifindex: Option<u32>,
     /// Name of the map.
     pub map: Option<String>,
-    /// Key in the map.
+    /// Key in the map; absent for every port in it.
     pub key: Option<u64>,
+    /// Another way than leaving by the port (tc).
+    pub via: Option<Via>,
+}
+
+/// A number of a context, or those of `cb`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum ContextIs {
+    /// A number.
+    Number(u64),
+    /// The words of `cb`; those left out are not looked at.
+    Words(Vec<u32>),
+}
+
+/// A copy of a packet that was sent.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmittedIs {
+    /// Interface index of the port.
+    pub ifindex: u32,
+    /// Whether it came in there instead of leaving by it.
+    #[serde(default)]
+    pub ingress: bool,
+    /// The frame, written as `out`; `same` for the frame that was sent.
+    pub out: String,
 }
 
 /// An event.
@@ -139,7 +236,7 @@ pub struct Redirect {
 pub struct EventIs {
     /// Name of the map it goes through; absent for what is printed.
     pub map: Option<String>,
-    /// Its bytes as hexadecimal digits.
+    /// Its bytes as hexadecimal digits, with `?` for any.
     pub bytes: Option<String>,
     /// Its text, for what is printed.
     pub text: Option<String>,
@@ -151,7 +248,7 @@ pub struct EventIs {
 pub struct ElementIs {
     /// Key.
     pub key: Value,
-    /// Value.
+    /// Value; as hexadecimal digits it may have `?` for any.
     pub value: Option<Value>,
     /// Values of the queues, in a per-CPU map; those left out are 0.
     pub values: Option<Vec<Value>>,
@@ -182,6 +279,9 @@ impl File {
     fn check(&self) -> Result<(), String> {
         if self.nics.is_empty() {
             return Err("`nics`: none is named; `nicbed nic list` shows all".to_owned());
+        }
+        if self.reference.all().is_empty() {
+            return Err("`reference`: none is named; `none` compares with nothing".to_owned());
         }
         if self.tests.is_empty() {
             return Err("`test`: there is none; each begins with [[test]]".to_owned());
@@ -238,6 +338,18 @@ fn seeds(
 }
 
 impl Packet {
+    /// Whether nothing is said of what becomes of it.
+    pub fn expects_nothing(&self) -> bool {
+        let one = [&self.verdict, &self.out, &self.meta];
+        one.into_iter().all(Option::is_none)
+            && self.redirect.is_none()
+            && self.events.is_none()
+            && self.emitted.is_none()
+            && self.context.is_empty()
+            && self.maps.is_empty()
+            && !self.checksums
+    }
+
     fn check(&self) -> Result<(), String> {
         match (&self.send, &self.pcap) {
             (None, None) => return Err("`send` or `pcap` is missing".to_owned()),
@@ -254,9 +366,14 @@ impl Packet {
             return Err(format!("`verdict`: there is no {name}; there are {names}"));
         }
         if let Some(to) = &self.redirect {
-            match (to.ifindex, &to.map, to.key) {
-                (Some(_), None, None) | (None, Some(_), _) => {}
-                _ => return Err("`redirect`: either `ifindex`, or `map` and `key`".to_owned()),
+            match (to.ifindex, &to.map, to.key, to.via) {
+                (Some(_), None, None, _) | (None, Some(_), _, None) => {}
+                _ => {
+                    return Err(
+                        "`redirect`: either `ifindex`, perhaps with `via`, or `map` and `key`"
+                            .to_owned(),
+                    );
+                }
             }
         }
         for event in self.events.iter().flatten() {

@@ -182,7 +182,8 @@ pub fn bytes(value: &Value, size: usize) -> Result<Vec<u8>, BytesError> {
 }
 
 fn hex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.strip_prefix("0x").unwrap_or(text).as_bytes();
+    let digits = text.strip_prefix("0x").unwrap_or(text).bytes();
+    let digits: Vec<u8> = digits.filter(|c| !c.is_ascii_whitespace()).collect();
     digits
         .chunks(2)
         .map(|pair| match pair {

@@ -19,7 +19,7 @@
 //! A key or value is written as
 //! * a number: a little-endian integer of the key's or value's size (at most 8 bytes), negative
 //!   ones in two's complement; `true` and `false` are 1 and 0;
-//! * a string of hexadecimal digits, with or without `0x`: the bytes in the order in which they
+//! * a string of hexadecimal digits, with or without `0x` and spaces: the bytes in the order in which they
 //!   lie in memory;
 //! * a list of numbers from 0 to 255: the bytes one by one;
 //! * in a longest-prefix map also a string `ADDRESS/LENGTH`;

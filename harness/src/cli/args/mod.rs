@@ -7,6 +7,7 @@ mod backend;
 mod input;
 mod pcap;
 mod run;
+mod test;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -17,7 +18,8 @@ pub use ask::{
 pub use backend::{ConformanceArgs, FuzzArgs, MutantsArgs, PluginArgs};
 pub use input::{HookArg, LoadArgs, NicArgs, OneNicArgs, ReproArgs, RunNicArgs, WhatIfArgs};
 pub use pcap::{GenArgs, PcapCommand};
-pub use run::{OnMismatchArg, OrderArg, ReferenceArg, RunArgs, TestArgs};
+pub use run::{OnMismatchArg, OrderArg, ReferenceArg, RunArgs};
+pub use test::{CoverageArg, CoverageForm, TestArgs};
 
 /// A testbed for eBPF hardware offload that needs no hardware.
 ///

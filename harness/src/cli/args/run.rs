@@ -1,27 +1,10 @@
-//! Commands that run packets through programs: run, test.
+//! The command that runs packets through a program: run.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
 use super::{LoadArgs, ReproArgs, RunNicArgs};
-
-/// `nicbed test`
-#[derive(Debug, Args)]
-pub struct TestArgs {
-    /// Test files, and folders below which all `*.nicbed.toml` are taken.
-    #[arg(required = true, value_name = "PATH")]
-    pub paths: Vec<PathBuf>,
-
-    /// Run only tests whose `file: test [nic]` has this in it. May be repeated: one must match.
-    #[arg(long, value_name = "TEXT")]
-    pub filter: Vec<String>,
-
-    /// Threads of this machine; 0 takes all cores. The output does not depend on it.
-    #[arg(long, default_value_t = 0, value_name = "N",
-        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=1024))]
-    pub threads: usize,
-}
 
 /// `nicbed run`
 #[derive(Debug, Args)]
