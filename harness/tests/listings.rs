@@ -71,5 +71,5 @@ macro_rules! snapshots {
 snapshots! {
     blocklist classifier counters drop edge_policy firewall flow_slots heavy_hitter icmp_echo
     ipv6_ext jumbo link_meter load_balancer metadata nat parse_ports pass port_pool rate_limiter
-    router sampler_perf sampler_ringbuf steer syn_cookie tenants vlan
+    router sampler_perf sampler_ringbuf steer syn_cookie tc_dscp tc_gateway tc_mirror tenants vlan
 }
