@@ -64,6 +64,7 @@ pub mod conformance;
 pub mod decide;
 pub mod disassembly;
 mod error;
+pub mod exec;
 pub mod fault;
 pub mod fuzz;
 pub mod mapdiff;

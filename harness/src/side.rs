@@ -5,6 +5,7 @@
 //! against the program, since it is the backend that is tested.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use bpf::finding::Finding;
@@ -21,6 +22,7 @@ use verifier::{Options, Verified};
 
 use crate::compare::Told;
 use crate::error::Error;
+use crate::exec::{self, Exec};
 use crate::testbed::load_image;
 
 /// What runs one program.
@@ -215,13 +217,21 @@ impl Side<'static> {
         nic: Option<Arc<Caps>>,
         workers: Option<Arc<Workers>>,
     ) -> Result<Side<'static>, Error> {
+        if let Some(program) = name.strip_prefix(exec::PREFIX) {
+            return Side::exec(program.as_ref(), nic, workers);
+        }
         let Some(backend) = jit_backends::by_name(name) else {
             let side = match name {
                 "interp" => Side::Interp,
                 "rbpf" => Side::Rbpf,
                 _ => {
-                    return Err(Error::usage(format!("there is no backend {name}"))
-                        .help(format!("there are: {}", Side::names().join(", "))));
+                    return Err(
+                        Error::usage(format!("there is no backend {name}")).help(format!(
+                            "there are: {}, and {}PROGRAM",
+                            Side::names().join(", "),
+                            exec::PREFIX
+                        )),
+                    );
                 }
             };
             return match nic {
@@ -249,6 +259,35 @@ impl Side<'static> {
             // Engines that check every access need none.
             workers: workers.filter(|_| backend.isa() == Isa::X86_64),
         }))
+    }
+}
+
+impl Side<'static> {
+    /// A backend that is a program of its own.
+    fn exec(
+        program: &Path,
+        nic: Option<Arc<Caps>>,
+        workers: Option<Arc<Workers>>,
+    ) -> Result<Side<'static>, Error> {
+        let backend = Exec::start(program)?;
+        let kin = backend
+            .kin()
+            .ok_or_else(|| Error::usage(format!("no NIC here executes {}", backend.isa())))?;
+        let caps = match nic {
+            None => roomiest(kin.name())?,
+            Some(nic) if nic.backend == kin.name() => nic,
+            Some(nic) => {
+                return Err(Error::usage(format!(
+                    "{} makes code of {}, which {} does not execute",
+                    backend.name(),
+                    backend.isa(),
+                    nic.name
+                )));
+            }
+        };
+        // It is used until the process ends.
+        let backend: &'static dyn Backend = Box::leak(Box::new(backend));
+        Ok(Side::Nic(Device::new(backend, caps, workers)))
     }
 }
 

@@ -12,11 +12,13 @@ pub mod ebpf;
 pub mod nfp;
 pub mod x86_64;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bpf::map::MapDef;
-use bpf::{Finding, Hook};
+use bpf::map::{DataSection, MapDef};
+use bpf::{Finding, Hook, Program};
 use caps::Caps;
+use isa::ebpf::{Insn, Wide};
 use isa::{Image, Isa};
 use verifier::{DeviceHooks, Verified};
 
@@ -118,6 +120,27 @@ pub struct ListingLine {
     pub text: String,
     /// pcs it came from, ascending; empty for glue.
     pub pcs: Vec<usize>,
+}
+
+/// Read-only data that the program names, for [`isa::Resources::frozen`]: what it holds may have
+/// decided branches, whether or not the code still refers to it.
+pub fn frozen(program: &Program) -> Vec<(usize, Vec<u8>)> {
+    let named = program.insns.iter().filter_map(|insn| match insn {
+        Insn::LoadWide {
+            value: Wide::MapValue { map, .. } | Wide::Map(map),
+            ..
+        } => Some(*map as usize),
+        _ => None,
+    });
+    let named: BTreeSet<usize> = named.collect();
+    named
+        .into_iter()
+        .filter_map(|map| {
+            let def = program.maps.get(map)?;
+            (def.data == Some(DataSection::Rodata))
+                .then(|| (map, def.initial.clone().unwrap_or_default()))
+        })
+        .collect()
 }
 
 /// All backends, one line each.

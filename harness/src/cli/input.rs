@@ -7,9 +7,11 @@ use std::sync::Arc;
 use bpf::object::LoadOptions;
 use bpf::{Hook, Program, ProgramSet, Refused};
 use caps::Caps;
+use jit_backends::Backend;
 
 use super::args::{HookArg, LoadArgs, WhatIfArgs};
 use crate::error::Error;
+use crate::exec::{self, Exec};
 use crate::pipeline;
 
 /// Largest object that is read, in bytes.
@@ -236,6 +238,32 @@ pub(super) fn nic(name: &str, what_if: &WhatIfArgs) -> Result<Arc<Caps>, Error> 
         nic = caps::apply_set(&nic, set).map_err(|e| Error::usage(e.to_string()))?;
     }
     pipeline::read_capabilities(&Arc::new(nic)).map_err(|e| Error::input(format!("{name}: {e}")))
+}
+
+/// The backend that `--backend` puts in place of the NIC's own; `None` where it is the NIC's own.
+pub(super) fn backend(name: Option<&str>, nic: &Caps) -> Result<Option<Arc<dyn Backend>>, Error> {
+    let Some(name) = name.filter(|name| *name != nic.backend) else {
+        return Ok(None);
+    };
+    let Some(program) = name.strip_prefix(exec::PREFIX) else {
+        return Err(Error::usage(format!(
+            "{} is a NIC of backend {}, not of {name}",
+            nic.name, nic.backend
+        ))
+        .help(format!(
+            "a program takes the place of its backend by {}PROGRAM",
+            exec::PREFIX
+        )));
+    };
+    let backend = Exec::start(Path::new(program))?;
+    if backend.kin().is_none_or(|kin| kin.name() != nic.backend) {
+        return Err(Error::usage(format!(
+            "{name} makes code of {}, which {} does not execute",
+            backend.isa(),
+            nic.name
+        )));
+    }
+    Ok(Some(Arc::new(backend)))
 }
 
 /// All NICs that a list names.

@@ -20,9 +20,19 @@ pub(super) fn run(args: &JitArgs, output: &mut Output) -> Result<Status, Error> 
     let nic = input::nic(&args.nic.nic, &args.nic.what_if)?;
     let set = input::object(&args.object, &args.load, nic.model().queues_default)?;
     let program = Arc::new(input::one_program(&set, &args.load)?.clone());
-    let assessment = pipeline::assess(&program, &nic, &Loaded::default());
-    let (Some(image), Some(backend)) = (&assessment.image, jit_backends::by_name(&nic.backend))
-    else {
+    let outside = input::backend(args.backend.as_deref(), &nic)?;
+    let backend = match &outside {
+        Some(outside) => Some(outside.as_ref()),
+        None => jit_backends::by_name(&nic.backend),
+    };
+    let assessment = pipeline::assess_with(&program, &nic, &Loaded::default(), backend);
+    if args.emit == Emit::Question
+        && let Some(verified) = &assessment.verified
+    {
+        output.json(&crate::exec::question(verified, &nic))?;
+        return Ok(Status::Ok);
+    }
+    let (Some(image), Some(backend)) = (&assessment.image, backend) else {
         if json {
             output.json(&json!({
                 "schema": "nicbed/jit/1",
@@ -84,7 +94,7 @@ pub(super) fn run(args: &JitArgs, output: &mut Output) -> Result<Status, Error> 
                 });
                 output.print(&text)?;
             }
-            Emit::Listing | Emit::Json => {
+            Emit::Listing | Emit::Json | Emit::Question => {
                 output.print(&side_by_side(&program, &listing, output))?;
             }
         }

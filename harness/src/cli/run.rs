@@ -18,6 +18,7 @@ use super::repro;
 use crate::decide::Verdict;
 use crate::error::{Error, Status};
 use crate::outcomes::OutcomeLines;
+use crate::outside::Outside;
 use crate::races::{MOST_PACKETS, Races};
 use crate::replay::order::Order;
 use crate::report::html::record::Record;
@@ -65,7 +66,11 @@ pub(super) fn run(args: &RunArgs, output: &mut Output) -> Result<Status, Error> 
             .map_err(|e| Error::input(format!("{}: {e}", seeds.name())))?;
     }
     let program = input::one_program(&set, &args.load)?.name.clone();
-    let settings = settings(args)?;
+    let mut settings = settings(args)?;
+    settings.outside = input::backend(args.backend.as_deref(), &nic)?.map(|backend| Outside {
+        backend,
+        workers: super::workers(),
+    });
     let mut testbed = Testbed::new(Arc::clone(&nic), settings.clone())?;
     testbed.load_with(&set, &program, seeds.as_ref())?;
 

@@ -62,6 +62,8 @@ pub struct Report {
     pub program: String,
     /// The NIC.
     pub nic: Arc<Caps>,
+    /// The backend that made the image.
+    pub backend: String,
     /// The decision.
     pub decision: Decision,
     /// The entry program's image, if it was translated.
@@ -212,7 +214,7 @@ impl Report {
                 "punted_share": self.punted_share(),
             },
             "image": self.image.as_ref().map(|image| json!({
-                "backend": self.nic.backend,
+                "backend": self.backend,
                 "bytes": image.code.len(),
                 "instructions": image.instructions,
             })),
@@ -295,7 +297,7 @@ impl Report {
                     "instructions"
                 },
                 image.code.len(),
-                self.nic.backend
+                self.backend
             );
         }
         if self.packets > 0 {

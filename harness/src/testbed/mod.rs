@@ -441,6 +441,10 @@ impl Testbed {
                 .map(|a| a.program.name.clone())
                 .unwrap_or_default(),
             nic: Arc::clone(&self.caps),
+            backend: match &self.settings.outside {
+                Some(outside) => outside.backend.name().to_owned(),
+                None => self.caps.backend.clone(),
+            },
             decision,
             image,
             queues: self.queues,

@@ -76,6 +76,7 @@ pub fn image(program: &Program, stack_bytes: usize) -> Result<Image, Refusal> {
     let mut relocations = Vec::new();
     let mut resources = Resources {
         stack_bytes,
+        frozen: crate::frozen(program),
         ..Resources::default()
     };
     for (pc, insn) in program.insns.iter().enumerate() {

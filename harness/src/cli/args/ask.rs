@@ -154,6 +154,10 @@ pub struct JitArgs {
     #[command(flatten)]
     pub nic: OneNicArgs,
 
+    /// Backend in place of the one that the profile names: exec:PROGRAM, a program of its own.
+    #[arg(long, value_name = "NAME")]
+    pub backend: Option<String>,
+
     /// What to print.
     #[arg(long, value_enum, default_value_t = Emit::Listing, value_name = "WHAT")]
     pub emit: Emit,
@@ -168,6 +172,8 @@ pub enum Emit {
     Hex,
     /// The code's bytes.
     Bin,
+    /// What a backend of `--backend exec:PROGRAM` is asked: the program and its facts.
+    Question,
     /// For programs.
     Json,
 }

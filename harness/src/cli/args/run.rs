@@ -22,6 +22,10 @@ pub struct RunArgs {
     #[command(flatten)]
     pub nic: RunNicArgs,
 
+    /// Backend in place of the one that the profile names: exec:PROGRAM, a program of its own.
+    #[arg(long, value_name = "NAME")]
+    pub backend: Option<String>,
+
     /// Captures to replay, one after the other: pcap or pcapng, `-` for stdin.
     #[arg(long, required_unless_present = "repro", value_name = "FILE", num_args = 1..)]
     pub pcap: Vec<PathBuf>,

@@ -9,12 +9,9 @@ pub(super) mod call;
 mod jump;
 mod mem;
 
-use std::collections::BTreeSet;
-
-use bpf::map::DataSection;
 use bpf::{Finding, Program, Stage};
 use dynasmrt::{DynamicLabel, DynasmApi};
-use isa::ebpf::{Insn, Reg, Wide};
+use isa::ebpf::{Insn, Reg};
 use isa::{Image, Isa, Resources, Symbol};
 use verifier::Verified;
 
@@ -259,7 +256,7 @@ impl Lowering<'_> {
                 findings: self.findings,
             });
         }
-        let frozen = self.read_only_data();
+        let frozen = crate::frozen(self.program);
         let Some(emitted) = self.e.finish() else {
             return Err(Refusal {
                 findings: vec![Finding::error(
@@ -302,31 +299,6 @@ impl Lowering<'_> {
             removed: self.removed,
             notes: Vec::new(),
         })
-    }
-
-    /// Read-only data that the program names: what it holds may have decided branches, whether or
-    /// not the code still refers to it.
-    fn read_only_data(&self) -> Vec<(usize, Vec<u8>)> {
-        let named: BTreeSet<usize> = self
-            .program
-            .insns
-            .iter()
-            .filter_map(|insn| match insn {
-                Insn::LoadWide {
-                    value: Wide::MapValue { map, .. } | Wide::Map(map),
-                    ..
-                } => Some(*map as usize),
-                _ => None,
-            })
-            .collect();
-        named
-            .into_iter()
-            .filter_map(|map| {
-                let def = self.program.maps.get(map)?;
-                (def.data == Some(DataSection::Rodata))
-                    .then(|| (map, def.initial.clone().unwrap_or_default()))
-            })
-            .collect()
     }
 
     /// `mov dst, symbol`, with the map noted.
