@@ -142,6 +142,7 @@ pub(super) fn image(answer: &Value, isa: Isa, verified: &Verified) -> Result<Ima
             .into_iter()
             .map(|pc| (pc, "left out by the backend"))
             .collect(),
+        notes: Vec::new(),
         code,
     })
 }
