@@ -3,7 +3,7 @@
 //! A mutant is a backend with one mistake ([`Mutated`]) in the image of one generated program.
 //! The *suite* runs it over a few packets beside the interpreter and finds it if any outcome,
 //! event or map differs. What the suite misses goes to a *judge*, who runs a hundred times as
-//! many packets of another seed, with the edges of operands at every place of the packet. A
+//! many packets of another seed, aimed at the edges of every instruction's operands. A
 //! mutant that even the judge sees no difference in does not change behaviour (its instruction is
 //! never reached, or two forms of it do the same) and does not count; the others that the suite
 //! missed are the *survivors*.
@@ -37,6 +37,7 @@ pub use kind::{Kind, Mutator, Surroundings, mutator};
 
 use crate::error::Error;
 use crate::mapdiff::hex;
+use crate::packets::Aimed;
 use crate::side::{Device, Side};
 use course::Course;
 
@@ -274,11 +275,20 @@ impl Bench<'_> {
         let Ok(image) = self.backend.translate(&verified, self.caps) else {
             return Ok(Answer::NotTaken);
         };
+        let aimed = |seed| {
+            Aimed::new(&verified, &self.environment, seed)
+                .map_err(|e| Error::environment(e.to_string()))
+        };
         let mut candidates = mutations(self.backend, &image, self.mutator);
         let mut random = Random::new(seed);
         let mut courses = [
-            Course::new(self, &verified, seed, self.budget.packets)?,
-            Course::new(self, &verified, !seed, JUDGE * self.budget.packets)?,
+            Course::new(self, &verified, aimed(seed)?, self.budget.packets)?,
+            Course::new(
+                self,
+                &verified,
+                aimed(!seed)?.unchosen(),
+                JUDGE * self.budget.packets,
+            )?,
         ];
         if let Fate::Caught { packet } | Fate::Missed { packet } =
             self.fate(&mut courses, &verified, self.backend)

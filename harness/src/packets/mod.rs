@@ -1,4 +1,11 @@
-//! [`Packets`]: what generated programs are run on.
+//! What generated programs are run on: [`Packets`] knows the constants of a program, [`Aimed`]
+//! looks at what the program does with them too.
+
+mod aimed;
+mod look;
+
+pub use aimed::Aimed;
+pub(crate) use aimed::{ROOM, arrival_ns};
 
 use bpf::generate::{EDGES, RAW_BYTES, Random};
 use bpf::{Hook, Program};
