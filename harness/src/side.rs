@@ -425,6 +425,8 @@ impl Side<'_> {
     ) -> Result<Loaded, NotTaken> {
         let maps = MapSet::for_program_set(&program.maps, 1, Placement::Private)
             .map_err(|error| not_loaded(self.name(), &error))?;
+        maps.fill_programs(|name| (name == program.name).then_some(0))
+            .map_err(|error| not_loaded(self.name(), &error))?;
         let setup = Setup {
             programs: vec![Arc::clone(program)],
             maps,
@@ -470,6 +472,8 @@ impl Device<'_> {
         };
         let all = nic.arrival_order(id);
         let maps = nic.maps().clone();
+        maps.fill_programs(|name| (name == program.name).then_some(id.0))
+            .map_err(|error| not_loaded(&self.caps.name, &error))?;
         all.map(|all| Loaded {
             image: Some(image),
             runs: Runs::Nic { maps, all },

@@ -4,13 +4,14 @@
 use isa::ebpf::{AluOp, CallTarget, Insn, MemSize, Operand, Reg};
 
 use super::builder::{Builder, FUNCTIONS, Holds};
-use super::maps::{EVENTS, PORTS, RING};
+use super::maps::{EVENTS, PORTS, PROGRAMS, RING};
 use crate::Hook;
 
 /// Helpers without arguments, whose answer the kernel gives otherwise.
 const AMBIENT: [u32; 8] = [5, 7, 8, 42, 118, 125, 160, 208];
 const TRACE_PRINTK: u32 = 6;
 const REDIRECT: u32 = 23;
+const TAIL_CALL: u32 = 12;
 const PERF_OUTPUT: u32 = 25;
 const CSUM_DIFF: u32 = 28;
 const REDIRECT_MAP: u32 = 51;
@@ -40,9 +41,26 @@ impl Builder<'_> {
         self.refill();
     }
 
+    /// Goes on with the program itself, or with nothing.
+    fn tail_call(&mut self) {
+        let Some(ctx) = self.ctx() else { return };
+        let from = self.number();
+        self.alu(AluOp::Mov, Reg::R3, Operand::Reg(from));
+        let mask = self.random.choose(&[3, 7, 255]);
+        self.alu(AluOp::And, Reg::R3, Operand::Imm(mask));
+        self.alu(AluOp::Mov, Reg::R1, Operand::Reg(ctx));
+        self.map(Reg::R2, PROGRAMS);
+        self.called(CallTarget::Helper(TAIL_CALL), Holds::Nothing);
+        self.constant(Reg::R0);
+    }
+
     /// Calls a helper.
     pub(super) fn helper(&mut self) {
         let packet_hook = !matches!(self.spec.hook, Hook::Raw { .. });
+        if self.spec.tail_calls && self.function == 0 && self.random.percent(25) {
+            self.tail_call();
+            return self.refill();
+        }
         match self.random.below(8) {
             0..=2 if self.spec.ambient => {
                 let helper = self.random.choose(&AMBIENT);
@@ -78,7 +96,8 @@ impl Builder<'_> {
     }
 
     fn redirect(&mut self) {
-        if self.random.percent(50) {
+        let is_tc = matches!(self.spec.hook, Hook::Tc { .. });
+        if is_tc || self.random.percent(50) {
             let port = self.random.below(3) as i32;
             self.alu(AluOp::Mov, Reg::R1, Operand::Imm(port));
             self.alu(AluOp::Mov, Reg::R2, Operand::Imm(0));

@@ -2,8 +2,9 @@
 
 use isa::ebpf::{AluOp, CallTarget, Cond, Insn, MemSize, Operand, Reg, Wide, Width};
 
+use super::Spec;
 use super::builder::{Builder, Holds};
-use crate::map::{MapDef, MapType};
+use crate::map::{InitialSlot, MapDef, MapType, SlotValue};
 
 /// Bytes of the value of the first map, an array of one element.
 pub(super) const WORKSPACE_BYTES: u16 = 128;
@@ -35,12 +36,14 @@ pub(super) const RING: u32 = 9;
 pub(super) const EVENTS: u32 = 10;
 /// The devmap.
 pub(super) const PORTS: u32 = 11;
+/// The programs that tail calls reach, where there are any.
+pub(super) const PROGRAMS: u32 = 12;
 
 /// `BPF_F_NO_PREALLOC`, which LPM tries need.
 const NO_PREALLOC: u32 = 1;
 
 /// The maps, by index.
-pub(super) fn definitions() -> Vec<MapDef> {
+pub(super) fn definitions(spec: &Spec) -> Vec<MapDef> {
     let map = |name: &str, kind, key_size, value_size, max_entries| MapDef {
         key_size,
         value_size,
@@ -66,6 +69,14 @@ pub(super) fn definitions() -> Vec<MapDef> {
     maps.push(map("ring", MapType::Ringbuf, 0, 0, 4096));
     maps.push(map("events", MapType::PerfEventArray, 4, 4, 64));
     maps.push(map("ports", MapType::Devmap, 4, 4, 4));
+    if spec.tail_calls {
+        let mut programs = map("programs", MapType::ProgArray, 4, 4, 4);
+        programs.slots.push(InitialSlot {
+            index: 0,
+            value: SlotValue::Program(spec.name.clone()),
+        });
+        maps.push(programs);
+    }
     maps
 }
 

@@ -2,13 +2,13 @@
 //!
 //! Programs are made of *pieces* that are right by construction: what a register or a stack slot
 //! holds is known at every instruction, so nearly all of them verify. Between them the pieces use
-//! every instruction that Linux takes from an XDP program, immediates and operands at the edges
+//! every instruction that Linux takes from an XDP program (or a tc program), immediates and operands at the edges
 //! of their ranges, branches, bounded loops, functions, spills, map values, helpers, and the
 //! packet with and without constant offsets. At its end a program mixes all numbers that it holds
 //! into its return code, so that a wrong one shows.
 //!
 //! `builder` knows what registers hold, `arithmetic`, `memory`, `flow`, `packet`, `maps` and
-//! `calls` have the pieces, `random` the numbers; `shrink` makes a program small that
+//! `calls` have the pieces, `tc` those of tc programs alone, `random` the numbers; `shrink` makes a program small that
 //! shows something, and writes it as a case. What does not belong here: what programs do,
 //! and which of them are safe.
 
@@ -21,6 +21,7 @@ mod memory;
 mod packet;
 mod random;
 mod shrink;
+mod tc;
 
 use crate::{Hook, Program};
 use builder::Builder;
@@ -36,7 +37,9 @@ pub const RAW_BYTES: u32 = 64;
 /// What programs to generate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
-    /// The hook: XDP, or `Raw` with [`RAW_BYTES`].
+    /// The program's name.
+    pub name: String,
+    /// The hook: XDP, tc, or `Raw` with [`RAW_BYTES`].
     pub hook: Hook,
     /// Most pieces of the entry function; a piece is one to about twenty instructions.
     pub pieces: u32,
@@ -45,15 +48,20 @@ pub struct Spec {
     pub ambient: bool,
     /// Whether loops may begin with `may_goto`.
     pub may_goto: bool,
+    /// Whether programs may have tail calls: into slots of a map that holds the program itself in
+    /// its first slot, and nothing in the others.
+    pub tail_calls: bool,
 }
 
 impl Default for Spec {
     fn default() -> Spec {
         Spec {
+            name: "generated".to_owned(),
             hook: Hook::XDP,
             pieces: 16,
             ambient: true,
             may_goto: false,
+            tail_calls: false,
         }
     }
 }
@@ -62,10 +70,14 @@ impl Default for Spec {
 pub fn program(spec: &Spec, seed: u64) -> Program {
     let mut builder = Builder::new(spec, seed);
     builder.whole();
+    let section = match spec.hook {
+        Hook::Tc { .. } => "tc",
+        Hook::Xdp { .. } | Hook::Raw { .. } => "xdp",
+    };
     Program {
-        section: "xdp".to_owned(),
-        maps: maps::definitions().into(),
-        ..Program::of_instructions("generated", spec.hook.clone(), builder.insns)
+        section: section.to_owned(),
+        maps: maps::definitions(spec).into(),
+        ..Program::of_instructions(&spec.name, spec.hook.clone(), builder.insns)
     }
 }
 
@@ -111,6 +123,31 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn tc_programs_use_what_they_alone_have() {
+        let spec = Spec {
+            hook: Hook::TC,
+            tail_calls: true,
+            ..Spec::default()
+        };
+        let mut helpers = BTreeSet::new();
+        for seed in 0..1000 {
+            let program = program(&spec, seed);
+            let last = program.maps.last().expect("it has maps");
+            assert_eq!(last.slots.len(), 1, "its own program is in the first slot");
+            for insn in program.insns.iter() {
+                if let Insn::Call(CallTarget::Helper(id)) = insn {
+                    helpers.insert(*id);
+                }
+            }
+        }
+        // Tail calls, and what linux/bpf.h numbers for socket buffers.
+        for helper in [9, 10, 11, 12, 18, 19, 26, 38, 39, 43] {
+            assert!(helpers.contains(&helper), "{helper} of {helpers:?}");
+        }
+        assert!(!helpers.contains(&44), "moving the head is XDP's");
     }
 
     #[test]

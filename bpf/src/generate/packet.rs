@@ -3,11 +3,8 @@
 use isa::ebpf::{AluOp, CallTarget, Cond, Insn, MemSize, Operand, Reg, Width};
 
 use super::builder::{Builder, Holds};
-use crate::Hook;
+use crate::{Hook, context};
 
-/// Offsets in `struct xdp_md`.
-const DATA: i16 = 0;
-const DATA_END: i16 = 4;
 /// Ids of helpers.
 const ADJUST_HEAD: u32 = 44;
 const ADJUST_META: u32 = 54;
@@ -17,7 +14,17 @@ const LOAD_BYTES: u32 = 189;
 const STORE_BYTES: u32 = 190;
 
 impl Builder<'_> {
-    fn context_word(&mut self, dst: Reg, ctx: Reg, offset: i16) {
+    /// Offsets of the packet's start and end in the context.
+    fn ends(&self) -> (i16, i16) {
+        let offset = |name: &str| {
+            let fields = context::fields(&self.spec.hook);
+            let field = fields.iter().find(|field| field.name == name);
+            field.map_or(0, |field| field.offset as i16)
+        };
+        (offset("data"), offset("data_end"))
+    }
+
+    pub(super) fn context_word(&mut self, dst: Reg, ctx: Reg, offset: i16) {
         self.push(Insn::Load {
             size: MemSize::W,
             signed: false,
@@ -41,12 +48,13 @@ impl Builder<'_> {
             return;
         };
         self.set(reach, Holds::Nothing);
+        let (data, data_end) = self.ends();
         if self.random.percent(50) {
-            self.context_word(dst, ctx, DATA);
-            self.context_word(end, ctx, DATA_END);
+            self.context_word(dst, ctx, data);
+            self.context_word(end, ctx, data_end);
         } else {
-            self.context_word(end, ctx, DATA_END);
-            self.context_word(dst, ctx, DATA);
+            self.context_word(end, ctx, data_end);
+            self.context_word(dst, ctx, data);
         }
         self.alu(AluOp::Mov, reach, Operand::Reg(dst));
         self.alu(AluOp::Add, reach, Operand::Imm(i32::from(bytes)));
@@ -70,8 +78,11 @@ impl Builder<'_> {
         if self.function != 0 || matches!(self.spec.hook, Hook::Raw { .. }) {
             return self.access();
         }
+        let is_tc = matches!(self.spec.hook, Hook::Tc { .. });
         match self.random.below(10) {
             0..=3 => self.parse(),
+            4..=6 if is_tc => self.buffer(),
+            8 | 9 if is_tc && !self.in_loop => self.reshape(),
             4 => self.context_field(),
             5 | 6 => self.bytes(),
             7 if !self.in_loop => {
@@ -137,7 +148,8 @@ impl Builder<'_> {
         self.alu(AluOp::And, length, Operand::Imm(15));
         self.alu(AluOp::Lsh, length, Operand::Imm(2));
         self.alu(AluOp::Add, length, Operand::Reg(packet));
-        self.context_word(end, ctx, DATA_END);
+        let (_, data_end) = self.ends();
+        self.context_word(end, ctx, data_end);
         self.alu(AluOp::Mov, reach, Operand::Reg(length));
         self.alu(AluOp::Add, reach, Operand::Imm(14 + 8));
         let short = self.push(Insn::Branch {
@@ -177,7 +189,7 @@ impl Builder<'_> {
     }
 
     /// After the packet moved, pointers into it hold nothing.
-    fn moved(&mut self) {
+    pub(super) fn moved(&mut self) {
         let state = &mut self.state;
         for held in state.regs.iter_mut().chain(&mut state.slots) {
             if matches!(held, Holds::Packet(_)) {

@@ -9,8 +9,8 @@ mod coverage;
 
 use std::sync::Arc;
 
+use bpf::Hook;
 use bpf::generate::{self, Random, Spec};
-use bpf::{Hook, Program};
 use rayon::prelude::*;
 
 pub use coverage::Coverage;
@@ -34,7 +34,7 @@ pub struct Settings {
     pub cases: u64,
     /// Packets that each program is run on.
     pub packets: usize,
-    /// Whether the kernel is asked too. It takes XDP programs only.
+    /// Whether the kernel is asked too. It takes no programs without hook.
     pub kernel: bool,
     /// Threads; 0 takes all cores. No answer depends on it.
     pub threads: usize,
@@ -92,25 +92,24 @@ pub fn trial(settings: &Settings, case: u64) -> Trial {
     let mut random = Random::new(settings.seed);
     // Numbers of one seed differ from those of the next from the first on.
     let mut random = Random::new(random.any() ^ case.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let raw = !settings.kernel && random.percent(20);
-    let spec = Spec {
-        hook: if raw {
-            Hook::Raw {
-                memory_bytes: generate::RAW_BYTES,
-            }
-        } else {
-            Hook::XDP
+    let hook = match random.below(10) {
+        0 | 1 if !settings.kernel => Hook::Raw {
+            memory_bytes: generate::RAW_BYTES,
         },
+        2 | 3 => Hook::TC,
+        _ => Hook::XDP,
+    };
+    let spec = Spec {
+        name: format!("case_{case}"),
+        tail_calls: !matches!(hook, Hook::Raw { .. }) && random.percent(20),
+        hook,
         ..Spec::default()
     };
     let program = generate::program(&spec, random.any());
     let mut packets = Packets::new(&program, random.any());
     Trial {
         frames: (0..settings.packets).map(|_| packets.packet()).collect(),
-        program: Arc::new(Program {
-            name: format!("case_{case}"),
-            ..program
-        }),
+        program: Arc::new(program),
         seed: settings.seed,
     }
 }

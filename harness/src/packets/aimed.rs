@@ -104,7 +104,8 @@ impl Aimed {
                 1 => self.varied(),
                 _ => None,
             };
-            let candidate = candidate.unwrap_or_else(|| self.packets.packet());
+            let mut candidate = candidate.unwrap_or_else(|| self.packets.packet());
+            self.packets.complete(&mut candidate);
             tried += 1;
             if self.try_packet(&candidate) || tried >= self.tries {
                 self.number += 1;

@@ -18,6 +18,8 @@ const LONGEST: usize = 256;
 const SHORTEST: usize = 14;
 /// Longest frame of numbers, unless the program asks for a longer one.
 const NUMBERS: u64 = 160;
+/// An Ethernet type that stands for no protocol: local experimental 1 of IEEE 802.
+const EXPERIMENTAL: [u8; 2] = [0x88, 0xb5];
 /// Sizes of what programs read.
 const SIZES: [usize; 4] = [1, 2, 4, 8];
 
@@ -31,6 +33,7 @@ pub struct Packets {
     /// None for a program without hook.
     real: Option<Generator>,
     is_raw: bool,
+    is_tc: bool,
     /// Constants of the program.
     constants: Vec<u64>,
     /// What it adds, to a pointer perhaps: lengths that it may ask for, in bytes.
@@ -53,6 +56,7 @@ impl Packets {
                 Generator::new(spec).ok()
             },
             is_raw,
+            is_tc: matches!(program.hook, Hook::Tc { .. }),
             constants: Vec::new(),
             lengths: Vec::new(),
             number: 0,
@@ -100,7 +104,18 @@ impl Packets {
             self.put(&mut bytes, constant);
         }
         self.number += 1;
+        self.complete(&mut bytes);
         bytes
+    }
+
+    /// Makes a packet one that the program can see: no tc program sees an IP header cut short.
+    fn complete(&self, bytes: &mut [u8]) {
+        if self.is_tc
+            && !bpf::skb::complete(bytes)
+            && let Some(ethertype) = bytes.get_mut(12..14)
+        {
+            ethertype.copy_from_slice(&EXPERIMENTAL);
+        }
     }
 
     /// A frame, or a memory, of numbers: in some the same throughout, or nearly, so that
