@@ -8,6 +8,7 @@
 //! `firmware` the helpers, `machine` what the firmware does before and after a program, `trace`
 //! shows a run. What is modelled and how well it is known: `README.md` beside this file.
 
+pub mod control;
 mod core;
 mod execute;
 mod firmware;
