@@ -18,10 +18,11 @@ if [ "${1:-}" = --out ]; then
 	shift 2
 fi
 if [ $# -eq 0 ]; then
-	set -- $(cd programs && ls -- *.c | sed 's/\.c$//')
+	set -- $(cd programs && ls -- *.c nfp/*.c | sed 's/\.c$//')
 fi
 
 for name in "$@"; do
+	mkdir -p "$(dirname "$out/$name")"
 	"$clang" -target bpf -mcpu=v3 -O2 -g -ffile-compilation-dir=. \
 		-Wall -Wextra -Werror -Wno-unused-parameter -Wno-unused-variable \
 		-Iprograms/include -c "programs/$name.c" -o "$out/$name.o"

@@ -23,17 +23,19 @@ fn programs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../programs")
 }
 
-/// File names without extension of all files in `programs/` with this extension.
+/// Paths without extension, from `programs/`, of all files there with this extension.
 fn names(extension: &str) -> Result<Vec<String>, Box<dyn Error>> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(programs())? {
-        let path = entry?.path();
-        if path.extension() == Some(OsStr::new(extension)) {
-            let stem = path
-                .file_stem()
-                .and_then(OsStr::to_str)
-                .ok_or("a file name is not UTF-8")?;
-            names.push(stem.to_owned());
+    for folder in ["", "nfp/"] {
+        for entry in fs::read_dir(programs().join(folder))? {
+            let path = entry?.path();
+            if path.extension() == Some(OsStr::new(extension)) {
+                let stem = path
+                    .file_stem()
+                    .and_then(OsStr::to_str)
+                    .ok_or("a file name is not UTF-8")?;
+                names.push(format!("{folder}{stem}"));
+            }
         }
     }
     names.sort();

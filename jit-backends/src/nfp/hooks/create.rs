@@ -33,6 +33,14 @@ fn is_neutral(map: &MapDef) -> bool {
     map.kind == MapType::PerfEventArray
 }
 
+/// `BPF_F_MMAPABLE`, with which libbpf makes the maps of global variables that others can name.
+const MMAPABLE: u32 = 1 << 10;
+
+/// The flags with which a loader creates a map.
+fn flags(map: &MapDef) -> u32 {
+    map.flags | if map.data.is_some() { MMAPABLE } else { 0 }
+}
+
 impl Hooks {
     /// The checks of a map that the program refers to, in the driver's order.
     pub(super) fn create(&mut self, map: &MapDef) -> Vec<Refusal> {
@@ -63,7 +71,8 @@ impl Hooks {
             return vec![refusal];
         }
         let mut refusals = Vec::new();
-        if map.flags != 0 {
+        let flags = flags(map);
+        if flags != 0 {
             refusals.push(
                 refuse(
                     "EINVAL",
@@ -71,9 +80,8 @@ impl Hooks {
                     &["map/flags", "map/direct-value"][..],
                 )
                 .why(format!(
-                    "map {} is created with flags {:#x}, and the driver takes none{}",
+                    "map {} is created with flags {flags:#x}, and the driver takes none{}",
                     map.name,
-                    map.flags,
                     if map.data.is_some() {
                         ": it holds global variables, which loaders give flags of their own"
                     } else {

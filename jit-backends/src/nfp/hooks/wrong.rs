@@ -1,5 +1,7 @@
 //! What the driver lets pass its checks and cannot translate, or translates to something else.
 
+use std::collections::BTreeSet;
+
 use bpf::Hook;
 use isa::ebpf::{AluOp, Insn, MemSize, Operand, Reg, Wide, Width};
 
@@ -16,8 +18,18 @@ impl Hooks {
             return Vec::new();
         };
         let mut refusals = Vec::new();
+        let mut addressed = BTreeSet::new();
         for (pc, insn) in program.insns.iter().enumerate() {
             if !self.reached.contains(&pc) {
+                continue;
+            }
+            // Of a map one place is enough: each is also a finding of the check.
+            if let Insn::LoadWide {
+                value: Wide::MapValue { map, .. },
+                ..
+            } = insn
+                && !addressed.insert(*map)
+            {
                 continue;
             }
             let more = [self.untold(pc, insn), broken(insn)];
