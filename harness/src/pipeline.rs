@@ -14,7 +14,7 @@ use jit_backends::{Backend, Loaded};
 use nic_model::Nic;
 use verifier::{Options, Rejection, Verified};
 
-use crate::decide::Decision;
+use crate::decide::{Decision, Verdict};
 
 /// How far a program got on a NIC.
 #[derive(Clone, Debug)]
@@ -45,6 +45,26 @@ pub fn verify(program: &Arc<Program>) -> Result<Verified, Box<Rejection>> {
 /// already holds.
 pub fn assess(program: &Arc<Program>, nic: &Arc<Caps>, loaded: &Loaded) -> Assessment {
     assess_with(program, nic, loaded, jit_backends::by_name(&nic.backend))
+}
+
+/// Walks programs through, one after the other: what the NIC's driver learns of one that fits
+/// counts for the next. `loaded` is what the NIC holds before.
+pub fn assess_all(
+    programs: &[Arc<Program>],
+    nic: &Arc<Caps>,
+    mut loaded: Loaded,
+    backend: Option<&dyn Backend>,
+) -> Vec<Assessment> {
+    let assessments = programs.iter().map(|program| {
+        let assessment = assess_with(program, nic, &loaded, backend);
+        if assessment.decision.outcome == Verdict::Offload
+            && let Some(verified) = &assessment.verified
+        {
+            loaded.add(verified);
+        }
+        assessment
+    });
+    assessments.collect()
 }
 
 /// The same with this backend in place of the one that the profile names.

@@ -40,21 +40,49 @@ pub enum Input {
     },
 }
 
-/// The rows of `inputs`, in their order.
+/// The rows of `inputs`, in their order. The programs of an object are loaded one after the
+/// other: what a NIC's driver learns of one counts for the next.
 pub fn rows(inputs: &[Input], nics: &[Arc<Caps>]) -> Vec<Row> {
-    inputs.par_iter().map(|input| row(input, nics)).collect()
+    let together = |a: &Input, b: &Input| match (a, b) {
+        (Input::Program { object: a, .. }, Input::Program { object: b, .. }) => a == b,
+        _ => false,
+    };
+    let groups: Vec<&[Input]> = inputs.chunk_by(together).collect();
+    let rows = groups.par_iter().map(|group| rows_of(group, nics));
+    rows.flatten_iter().collect()
 }
 
-fn row(input: &Input, nics: &[Arc<Caps>]) -> Row {
+/// The rows of programs of one object, or of what stands in their place.
+fn rows_of(group: &[Input], nics: &[Arc<Caps>]) -> Vec<Row> {
+    let programs: Vec<Arc<Program>> = group
+        .iter()
+        .filter_map(|input| match input {
+            Input::Program { program, .. } => Some(Arc::clone(program)),
+            _ => None,
+        })
+        .collect();
+    let columns = nics.par_iter().map(|nic| {
+        let backend = jit_backends::by_name(&nic.backend);
+        pipeline::assess_all(&programs, nic, Loaded::default(), backend)
+    });
+    let mut columns: Vec<_> = columns.map(Vec::into_iter).collect();
+    let rows = group.iter().map(|input| match input {
+        Input::Program { .. } => {
+            let cells = columns.iter_mut().filter_map(Iterator::next);
+            row(input, nics, cells.map(cell).collect())
+        }
+        _ => row(input, nics, Vec::new()),
+    });
+    rows.collect()
+}
+
+fn row(input: &Input, nics: &[Arc<Caps>], cells: Vec<Cell>) -> Row {
     match input {
         Input::Program { object, program } => Row {
             object: object.clone(),
             program: program.name.clone(),
             hook: Some(program.hook.name().to_owned()),
-            cells: nics
-                .par_iter()
-                .map(|nic| cell(pipeline::assess(program, nic, &Loaded::default())))
-                .collect(),
+            cells,
             error: None,
             refused: Vec::new(),
         },

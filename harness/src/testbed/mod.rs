@@ -18,7 +18,7 @@ mod trace;
 use std::sync::Arc;
 
 use bpf::run::{Arrival, Environment, XDP_MAX_LINEAR, XDP_MIN_FRAME};
-use bpf::{Program, ProgramSet};
+use bpf::{Hook, Program, ProgramSet};
 use caps::Caps;
 use cpu_reference::Reference as _;
 use jit_backends::Loaded;
@@ -210,19 +210,28 @@ impl Testbed {
         entry: &str,
         seeds: Option<&Seeds>,
     ) -> Result<&Decision, Error> {
+        self.take(set, entry, seeds, None)
+    }
+
+    /// Loads, while a program of hook `attached` may still be attached.
+    fn take(
+        &mut self,
+        set: &ProgramSet,
+        entry: &str,
+        seeds: Option<&Seeds>,
+        attached: Option<Hook>,
+    ) -> Result<&Decision, Error> {
         self.running = None;
         let programs = together(set, entry, seeds)?;
-        let loaded = Loaded::default();
-        self.assessments = programs
-            .iter()
-            .map(|p| match &self.settings.outside {
-                None => pipeline::assess(p, &self.caps, &loaded),
-                Some(outside) => {
-                    let backend = Some(outside.backend.as_ref());
-                    pipeline::assess_with(p, &self.caps, &loaded, backend)
-                }
-            })
-            .collect();
+        let loaded = Loaded {
+            attached,
+            ..Loaded::default()
+        };
+        let backend = match &self.settings.outside {
+            None => jit_backends::by_name(&self.caps.backend),
+            Some(outside) => Some(outside.backend.as_ref()),
+        };
+        self.assessments = pipeline::assess_all(&programs, &self.caps, loaded, backend);
         self.decision = Decision::worst(self.assessments.iter().map(|a| a.decision.clone()));
         if self.decision.outcome == Verdict::Offload {
             match self.start(&programs, seeds) {
@@ -246,7 +255,10 @@ impl Testbed {
     /// As [`Testbed::load`].
     pub fn replace(&mut self, set: &ProgramSet, entry: &str) -> Result<&Decision, Error> {
         let before = self.running.take();
-        self.load(set, entry)?;
+        let attached = before
+            .as_ref()
+            .map(|b| if b.tc { Hook::TC } else { Hook::XDP });
+        self.take(set, entry, None, attached)?;
         if let (Some(before), Some(now)) = (before, &self.running) {
             self.counts.add_spent(before.lanes.spent());
             carry_over(&before.maps, before.live_maps(), &now.maps, now.nic.maps());
