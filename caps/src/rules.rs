@@ -36,6 +36,7 @@ rules! {
     DIVISION_BY_ZERO = "isa/division-by-zero", "the NIC stops at a division by zero";
     ISA = "isa/not-on-nic", "the NIC does not execute this instruction";
     TOO_NEW = "isa/too-new", "the instruction is newer than the NIC's instruction set";
+    KERNEL = "kernel/structure", "the program reads a structure that only a kernel has";
     LOOPS = "loops/not-on-nic", "the NIC does not execute loops";
     MAP_COUNT = "map/count", "the program uses more maps than the NIC can hold";
     MAP_DIRECT = "map/direct-value", "the NIC's code cannot hold the address of a map value";

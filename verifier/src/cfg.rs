@@ -33,6 +33,8 @@ pub(crate) struct Function {
 pub(crate) struct Cfg {
     /// Functions by ascending start, the entry first.
     pub(crate) functions: Vec<Function>,
+    /// Index of the function that gets the program's exceptions.
+    pub(crate) catcher: Option<usize>,
     /// Whether states are compared before this instruction.
     pub(crate) prune_point: Vec<bool>,
     /// Whether a state is kept there whenever a path comes by: loops turn round there.
@@ -51,11 +53,11 @@ impl Cfg {
 /// A problem at a pc.
 pub(crate) type Located = (usize, Problem);
 
-/// Builds the graph of a program.
+/// Builds the graph of a program; `catcher` is the first pc of what gets its exceptions.
 ///
 /// # Errors
 /// The first thing that the kernel would refuse, with its pc.
-pub(crate) fn build(platform: &Platform<'_>) -> Result<Cfg, Located> {
+pub(crate) fn build(platform: &Platform<'_>, catcher: Option<usize>) -> Result<Cfg, Located> {
     let program = platform.program;
     let insns = &program.insns[..];
     if insns.is_empty() || insns.len() > MAX_INSNS {
@@ -65,10 +67,11 @@ pub(crate) fn build(platform: &Platform<'_>) -> Result<Cfg, Located> {
         );
         return Err((0, Problem::new(Rule::ControlFlow, message)));
     }
-    let mut functions = find_functions(program)?;
+    check_license(platform)?;
+    let mut functions = find_functions(program, catcher)?;
     note_moves(platform, &mut functions);
     check_jumps(insns, &functions)?;
-    let reached = reach(insns);
+    let reached = reach(insns, catcher);
     if let Some(pc) = (0..insns.len()).find(|pc| !reached[*pc] && insns[*pc] != Insn::WideTail) {
         let problem = Problem::new(Rule::Unreachable, format!("unreachable insn {pc}"))
             .why("no path from the entry leads here, and the kernel refuses such code")
@@ -81,13 +84,33 @@ pub(crate) fn build(platform: &Platform<'_>) -> Result<Cfg, Located> {
             .map(|pc| turns(platform, &insns[pc]))
             .collect(),
         live: live_registers(platform, insns),
+        catcher: catcher.and_then(|pc| functions.binary_search_by_key(&pc, |f| f.start).ok()),
         functions,
     })
 }
 
-fn find_functions(program: &Program) -> Result<Vec<Function>, Located> {
+/// Kernel functions are for programs under a GPL-compatible licence, wherever the call stands;
+/// helpers are looked at where a path comes by.
+fn check_license(platform: &Platform<'_>) -> Result<(), Located> {
+    let raw = matches!(platform.program.hook, bpf::Hook::Raw { .. });
+    if raw || platform.program.is_gpl_compatible() {
+        return Ok(());
+    }
+    let mut insns = platform.program.insns.iter();
+    let call = |insn: &Insn| matches!(insn, Insn::Call(CallTarget::Kfunc { .. }));
+    let Some(pc) = insns.position(call) else {
+        return Ok(());
+    };
+    let message = "cannot call kernel function from non-GPL compatible program";
+    let problem = Problem::new(Rule::HelperNotAllowed, message)
+        .why("the kernel looks for such calls before it follows any path")
+        .help("declare a license such as \"GPL\" or \"Dual MIT/GPL\"");
+    Err((pc, problem))
+}
+
+fn find_functions(program: &Program, catcher: Option<usize>) -> Result<Vec<Function>, Located> {
     let insns = &program.insns;
-    let mut starts = vec![0];
+    let mut starts: Vec<usize> = catcher.into_iter().chain([0]).collect();
     for (pc, insn) in insns.iter().enumerate() {
         if let Some(target) = insn.function_target(pc) {
             let valid = usize::try_from(target)
@@ -191,9 +214,9 @@ pub(crate) fn successors(insns: &[Insn], pc: usize) -> impl Iterator<Item = usiz
     next.into_iter().chain(target)
 }
 
-fn reach(insns: &[Insn]) -> Vec<bool> {
+fn reach(insns: &[Insn], catcher: Option<usize>) -> Vec<bool> {
     let mut reached = vec![false; insns.len()];
-    let mut pending = vec![0];
+    let mut pending: Vec<usize> = catcher.into_iter().chain([0]).collect();
     while let Some(pc) = pending.pop() {
         if std::mem::replace(&mut reached[pc], true) {
             continue;

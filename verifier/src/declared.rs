@@ -4,9 +4,9 @@
 use bpf::Program;
 use bpf::btf::fields::{Pointee, PointerHeld, SpecialField, SpecialKind};
 use bpf::btf::signature::Signature;
-use bpf::btf::{Btf, Kind, TypeId};
+use bpf::btf::{Btf, TypeId};
 use bpf::helper::Arg;
-use isa::ebpf::{CallTarget, Insn};
+use isa::ebpf::{CallTarget, Insn, RegSet, Wide};
 
 use crate::domain::MapRef;
 use crate::kernel::KernelTypes;
@@ -94,16 +94,10 @@ impl<'p> Declared<'p> {
         found.map(|(_, number)| *number)
     }
 
-    /// Whether the program names a function that gets its exceptions.
-    pub(crate) fn catches(program: &Program) -> bool {
-        let Some(types) = program.types() else {
-            return false;
-        };
-        let entry = program.subprograms.first().map_or(0, |s| s.btf_type);
-        let mut tags = types.iter().filter(|(_, ty)| {
-            matches!(ty.kind, Kind::DeclarationTag { to, .. } if to == entry && entry != 0)
-        });
-        tags.any(|(_, ty)| ty.name.starts_with("exception_callback:"))
+    /// Names of the functions that are to get the exceptions of the program of this type.
+    pub(crate) fn exception_callbacks(&self, program: TypeId) -> Vec<&str> {
+        let types = self.types.as_ref();
+        types.map_or_else(Vec::new, |types| types.exception_callbacks(program))
     }
 
     /// The signature of the global function that starts at `pc`; `None` for a static function.
@@ -191,11 +185,34 @@ fn calls_with_structures(program: &Program) -> bool {
         let gives = matches!(p.ret, Return::Kernel(..) | Return::KernelContext);
         gives || p.args.iter().any(takes)
     };
-    program.insns.iter().any(|insn| match *insn {
-        Insn::Call(CallTarget::Kfunc { id, module: 0 }) => {
-            bpf::kfunc::prototype(id).is_some_and(has)
+    reads_maps(program)
+        || program.insns.iter().any(|insn| match *insn {
+            Insn::Call(CallTarget::Kfunc { id, module: 0 }) => {
+                bpf::kfunc::prototype(id).is_some_and(has)
+            }
+            Insn::Call(CallTarget::Helper(id)) => bpf::helper::prototype(id).is_some_and(has),
+            _ => false,
+        })
+}
+
+/// Whether a program reads a map itself: whether, line by line, a register that a map was loaded
+/// into last is what a load or store goes through. Other ways are so rare that the types of the kernel are
+/// not read for them.
+fn reads_maps(program: &Program) -> bool {
+    let mut maps: RegSet = 0;
+    for insn in program.insns.iter() {
+        match *insn {
+            Insn::Load { base, .. } | Insn::Store { base, .. }
+                if maps & 1 << base.number() != 0 =>
+            {
+                return true;
+            }
+            Insn::LoadWide {
+                dst,
+                value: Wide::Map(_),
+            } => maps |= 1 << dst.number(),
+            _ => maps &= !insn.writes(),
         }
-        Insn::Call(CallTarget::Helper(id)) => bpf::helper::prototype(id).is_some_and(has),
-        _ => false,
-    })
+    }
+    false
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use bpf::Program;
 use bpf::btf::walk::{Loaded, NoLoad, Tag};
 use bpf::btf::{Btf, Kind as TypeKind, TypeId};
+use bpf::map::MapType;
 
 use crate::domain::{Kind, Trust};
 
@@ -65,6 +66,31 @@ const FREED_BY_RCU: [&str; 5] = [
     "task_struct",
     "bpf_crypto_ctx",
 ];
+
+/// The kernel's structure of a map of this type.
+pub(crate) fn map_structure(kind: MapType) -> &'static str {
+    use MapType as M;
+    match kind {
+        M::Hash | M::PercpuHash | M::LruHash | M::LruPercpuHash | M::HashOfMaps => "bpf_htab",
+        M::Array
+        | M::PercpuArray
+        | M::ProgArray
+        | M::PerfEventArray
+        | M::CgroupArray
+        | M::ArrayOfMaps => "bpf_array",
+        M::LpmTrie => "lpm_trie",
+        M::Queue | M::Stack => "bpf_queue_stack",
+        M::Ringbuf | M::UserRingbuf => "bpf_ringbuf_map",
+        M::Devmap | M::DevmapHash => "bpf_dtab",
+        M::Cpumap => "bpf_cpu_map",
+        M::Xskmap => "xsk_map",
+        M::Sockmap => "bpf_stab",
+        M::Sockhash => "bpf_shtab",
+        M::BloomFilter => "bpf_bloom_filter",
+        M::SkStorage | M::TaskStorage | M::CgrpStorage => "bpf_local_storage_map",
+        _ => "bpf_map",
+    }
+}
 
 /// What programs of a packet hook may write: structure, and member, as a whole.
 const WRITABLE: [(&str, &str); 2] = [("nf_conn", "mark"), ("nf_conn___init", "mark")];

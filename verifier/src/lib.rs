@@ -47,6 +47,7 @@ mod check;
 mod declared;
 pub mod domain;
 mod early_ends;
+mod exceptions;
 mod explore;
 pub mod facts;
 mod hooks;
@@ -260,14 +261,8 @@ fn prove(
         declared: &declared,
         device_bound: options.device_bound,
     };
-    if declared::Declared::catches(program) {
-        let problem = report::Problem::new(
-            report::Rule::NotModelled,
-            "a function that gets the program's exceptions is not modelled yet",
-        );
-        return Err(early((0, problem)));
-    }
-    let cfg = cfg::build(&platform).map_err(early)?;
+    let catcher = exceptions::catcher(program, &declared).map_err(|p| early((0, p)))?;
+    let cfg = cfg::build(&platform, catcher).map_err(early)?;
     early_ends::check(&platform, &cfg).map_err(early)?;
     let insns = program.insns.iter().enumerate();
     let assertions: Vec<_> = insns.map(|(pc, i)| assertions::of(i, pc)).collect();
@@ -287,6 +282,8 @@ fn prove(
     }
     let explorer = explore::Explorer::new(&cx, &assertions, device.as_deref_mut(), log);
     let mut outcome = explorer.run()?;
+    exceptions::check(program, &cfg)
+        .map_err(|(pc, problem)| Failure::new(pc, problem, outcome.stats))?;
     outcome.stats.stack_bytes = stack::check(program, &cfg, &outcome.stack, &outcome.later)
         .map_err(|(pc, problem)| Failure::new(pc, problem, outcome.stats))?;
     findings.append(&mut outcome.findings);

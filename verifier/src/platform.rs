@@ -174,6 +174,12 @@ impl<'a> Platform<'a> {
         }
     }
 
+    /// The kernel's own structure of a map, whose members programs may read.
+    pub(crate) fn map_structure(&self, map: MapRef) -> Option<u32> {
+        let name = crate::kernel::map_structure(self.map(map)?.kind);
+        self.declared.kernel.named(name)
+    }
+
     /// The kernel's own structure of the context.
     pub(crate) fn context_structure(&self) -> &'static str {
         match self.program.hook {

@@ -42,6 +42,7 @@ rules! {
     ControlFlow = "control-flow", "A jump or call leads where no instruction starts, or a function's end is fallen through";
     CtxAccess = "ctx-access", "An access to the context that this hook does not allow";
     DivisionByZero = "division-by-zero", "Division by a constant 0";
+    Exception = "exception", "An exception is thrown where none may be, or what is to get it cannot";
     FramePointer = "frame-pointer", "r10, the frame pointer, is written";
     HelperArg = "helper-arg", "A helper or global function is given an argument of a type it does not take";
     HelperMemory = "helper-memory", "A helper is given memory smaller than it may touch, or of unknown length";

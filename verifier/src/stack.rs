@@ -34,42 +34,11 @@ pub(crate) fn check(
         deepest: 0,
         best: vec![[None; MAX_FRAMES]; cfg.functions.len()],
     };
-    no_throw_in_callbacks(program, cfg)?;
     walk.enter(0, 0, 1, 0)?;
     for function in later {
         walk.enter(*function, 0, 1, 0)?;
     }
     Ok(walk.deepest)
-}
-
-/// Nothing that a helper calls back may throw: the helper's own frame could not be left.
-fn no_throw_in_callbacks(program: &Program, cfg: &Cfg) -> Result<(), Located> {
-    let insns = &program.insns;
-    let starts_at = |pc: usize| {
-        let target = insns[pc].function_target(pc)?;
-        cfg.function_starting(target as usize)
-    };
-    let taken = (0..insns.len()).filter(|pc| matches!(insns[*pc], Insn::LoadWide { .. }));
-    let mut pending: Vec<usize> = taken.filter_map(starts_at).collect();
-    let mut inside = BTreeSet::new();
-    while let Some(function) = pending.pop() {
-        if !inside.insert(function) {
-            continue;
-        }
-        for pc in cfg.functions[function].start..cfg.functions[function].end {
-            if let Insn::Call(CallTarget::Kfunc { id, module: 0 }) = insns[pc]
-                && bpf::kfunc::prototype(id).is_some_and(|p| p.id == bpf::kfunc::THROW)
-            {
-                let problem = Problem::new(
-                    Rule::CallStack,
-                    format!("bpf_throw kfunc (insn {pc}) cannot be called from a callback"),
-                );
-                return Err((pc, problem));
-            }
-            pending.extend(starts_at(pc));
-        }
-    }
-    Ok(())
 }
 
 struct Walk<'a> {
@@ -137,6 +106,10 @@ impl Walk<'_> {
                 && let Some(callee) = self.cfg.function_starting(target as usize)
                 && (matches!(insn, Insn::Call(_)) || !self.later.contains(&callee))
             {
+                if self.cfg.catcher == Some(callee) {
+                    let message = format!("insn {pc} cannot call exception cb directly");
+                    return Err((pc, Problem::new(Rule::CallStack, message)));
+                }
                 self.enter(callee, total, frames + 1, pc)?;
             }
         }

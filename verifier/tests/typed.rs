@@ -41,7 +41,9 @@ fn stated(text: &str) -> Vec<Stated> {
         } else {
             continue;
         };
-        let program = lines.next().unwrap_or_default();
+        let program = lines
+            .find(|line| line.contains(") int "))
+            .unwrap_or_default();
         let (_, rest) = program.split_once(") int ").expect(program);
         let (program, _) = rest.split_once('(').unwrap();
         found.push(Stated {
@@ -147,4 +149,14 @@ fn structures_of_the_kernel_are_read_by_their_types() {
 #[test]
 fn maps_keep_pointers() {
     hold("kept");
+}
+
+#[test]
+fn exceptions_leave_nothing_held() {
+    hold("exceptions");
+}
+
+#[test]
+fn kernel_functions_need_a_license_wherever_they_stand() {
+    hold("license");
 }

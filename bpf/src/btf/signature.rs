@@ -113,6 +113,18 @@ impl Btf<'_> {
         })
     }
 
+    /// Names of the functions that a program says are to get its exceptions
+    /// (`__exception_cb`); the kernel takes one.
+    pub fn exception_callbacks(&self, program: TypeId) -> Vec<&str> {
+        let of_program = |to: TypeId| program != 0 && to == program;
+        self.iter()
+            .filter(|(_, ty)| {
+                matches!(ty.kind, Kind::DeclarationTag { to, component: None } if of_program(to))
+            })
+            .filter_map(|(_, tag)| tag.name.strip_prefix("exception_callback:"))
+            .collect()
+    }
+
     fn parameter_tags(&self, function: TypeId) -> [Tags; MAX_PARAMETERS] {
         let mut tags = [Tags::default(); MAX_PARAMETERS];
         for (_, ty) in self.iter() {

@@ -150,6 +150,8 @@ impl<'d> Btf<'d> {
         in_union: bool,
     ) -> Result<Inside<'d>, NoLoad> {
         let (mut start, offset, size) = place;
+        let bytes = self.size_of(ty).and_then(|s| u32::try_from(s).ok());
+        let end = start.saturating_add(bytes.unwrap_or(0));
         let mut ty = ty;
         for _ in 0..MAX_DEPTH {
             let (id, stripped) = self.strip(ty).ok_or(NoLoad::Opaque)?;
@@ -168,8 +170,7 @@ impl<'d> Btf<'d> {
                     return Ok(Inside::Loaded(self.pointer(to, name, in_union)));
                 }
                 _ => {
-                    let bytes = self.size_of(id).and_then(|s| u32::try_from(s).ok());
-                    let end = start.saturating_add(bytes.unwrap_or(0));
+                    // Elements of one array may be read together.
                     if offset.saturating_add(size) > end {
                         return Err(NoLoad::PastMember { end });
                     }

@@ -49,6 +49,8 @@ pub(super) struct Linker<'a, 'd> {
     pub(super) failed: BTreeMap<(usize, u64), Finding>,
     /// Line records by section, by ascending offset.
     pub(super) lines: BTreeMap<usize, Vec<LineRecord<'d>>>,
+    /// The function that gets the exceptions of a program, by the program's function.
+    pub(super) catchers: BTreeMap<usize, usize>,
     /// `.kconfig` variables: their byte offset in the map that holds them.
     pub(super) kconfig: BTreeMap<&'d str, u32>,
     /// Variables that the user gave a value.
@@ -123,9 +125,25 @@ impl Linker<'_, '_> {
             section_index: BTreeMap::new(),
             file_index: BTreeMap::new(),
         };
-        let mut stack = vec![self.append(&mut work, entry)?];
+        self.append_all(&mut work, entry)?;
+        // Nothing refers to what gets the exceptions.
+        if let Some(catcher) = self.catchers.get(&entry)
+            && !work.bases.contains_key(catcher)
+        {
+            self.append_all(&mut work, *catcher)?;
+        }
+        Ok(Linked {
+            code: work.slots.iter().flat_map(|slot| slot.0).collect(),
+            subprograms: work.subprograms,
+            source: work.source,
+        })
+    }
+
+    /// Puts a function at the end, and all that it calls and that is not there yet.
+    fn append_all(&self, work: &mut Work, index: usize) -> Result<(), Box<Finding>> {
+        let mut stack = vec![self.append(work, index)?];
         while let Some(visit) = stack.last_mut() {
-            let called = self.resolve_next(&mut work, visit)?;
+            let called = self.resolve_next(work, visit)?;
             match called {
                 Step::Appended(visit) => stack.push(visit),
                 Step::Done => {
@@ -133,11 +151,7 @@ impl Linker<'_, '_> {
                 }
             }
         }
-        Ok(Linked {
-            code: work.slots.iter().flat_map(|slot| slot.0).collect(),
-            subprograms: work.subprograms,
-            source: work.source,
-        })
+        Ok(())
     }
 
     /// Puts a function at the end, with its lines and origins.

@@ -104,6 +104,9 @@ pub(super) fn load_elf(
         code,
         failed,
         lines: lines(&elf, ext.lines),
+        catchers: btf
+            .as_ref()
+            .map_or_else(BTreeMap::new, |b| catchers(b, &functions)),
         kconfig: config.iter().map(|v| (v.name, v.offset)).collect(),
         configured: options
             .globals
@@ -271,6 +274,18 @@ fn fill_tail_calls(elf: &Elf<'_>, functions: &Functions, maps: &mut Maps, notes:
             ),
         }
     }
+}
+
+/// The function that gets the exceptions of a program, where its types name one.
+fn catchers(btf: &Btf<'_>, functions: &Functions) -> BTreeMap<usize, usize> {
+    let programs = functions.all.iter().enumerate();
+    programs
+        .filter_map(|(index, program)| {
+            let name = *btf.exception_callbacks(program.ty).first()?;
+            let catcher = functions.all.iter().position(|f| f.name == name)?;
+            Some((index, catcher))
+        })
+        .collect()
 }
 
 /// The hook that a function's first parameter tells, by function.

@@ -227,7 +227,7 @@ pub(crate) fn region_name(region: Region) -> Option<&'static str> {
         Region::PacketMeta => Some("packet_meta"),
         Region::MapValue { .. } => Some("map_value"),
         Region::Memory => Some("memory"),
-        Region::Ctx | Region::Socket | Region::Mixed => None,
+        Region::Ctx | Region::Socket | Region::Kernel | Region::Mixed => None,
     }
 }
 

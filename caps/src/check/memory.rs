@@ -27,6 +27,19 @@ pub(super) fn check(checker: &mut Checker<'_>) {
                 _ => {}
             }
         }
+        if facts.access.is_some_and(|a| a.region == Region::Kernel) {
+            let name = checker.caps.name.clone();
+            checker.add(
+                Severity::Error,
+                rules::KERNEL,
+                Some(pc),
+                "kernel",
+                format!("the kernel's own structures are not on {name}"),
+                "a map's members and what bpf_skc_to_* or a cast gives lie in the host's memory"
+                    .to_owned(),
+                "leave the work that needs them to the host",
+            );
+        }
         if let Some(access) = facts.access
             && access.region == Region::Ctx
         {

@@ -162,6 +162,8 @@ pub enum Region {
     Memory,
     /// A socket's fields.
     Socket,
+    /// A structure of the kernel, or a map itself.
+    Kernel,
     /// Not the same on all paths.
     Mixed,
 }
@@ -303,6 +305,7 @@ fn region(program: &Program, region: facts::Region) -> Region {
         },
         facts::Region::Memory => Region::Memory,
         facts::Region::Socket => Region::Socket,
+        facts::Region::Kernel => Region::Kernel,
         facts::Region::Mixed => Region::Mixed,
     }
 }

@@ -4,7 +4,7 @@ use bpf::helper::{Hold, Prototype};
 
 use super::describe;
 use super::mem::Place;
-use crate::domain::{Kind, State, Trust, Value};
+use crate::domain::{Kind, MapRef, State, Trust, Value};
 use crate::report::{Problem, Rule};
 use crate::transfer::Context;
 
@@ -76,6 +76,37 @@ pub(super) fn access(
             })
         }
     }
+}
+
+/// A load of a member of a map itself.
+pub(super) fn map(place: &Place<'_>, map: MapRef, writes: bool, size: u8) -> Result<(), Problem> {
+    let kernel = &place.platform.declared.kernel;
+    let Some(ty) = place.platform.map_structure(map) else {
+        return Err(place.unusable());
+    };
+    let name = kernel.name(ty);
+    let at = place.pointer.min_offset().saturating_add(place.offset);
+    if at < 0 {
+        return Err(place.outside(
+            Rule::MemoryBounds,
+            format!("R{} is {name} invalid negative access: off={at}", place.reg),
+        ));
+    }
+    if writes {
+        return Err(place.outside(
+            Rule::ReadOnly,
+            format!("only read from {name} is supported"),
+        ));
+    }
+    kernel
+        .load(ty, Trust::Seen, at, size)
+        .map(|_| ())
+        .map_err(|why| {
+            place.outside(
+                Rule::MemoryBounds,
+                format!("access to struct {name} at off {at} size {size}: {why}"),
+            )
+        })
 }
 
 /// The type of what a function gives is known.

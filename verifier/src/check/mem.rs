@@ -27,7 +27,11 @@ pub(super) fn access(
     let no_atomics = pointer.kind.follows_packet()
         || matches!(
             pointer.kind,
-            Kind::Ctx | Kind::Socket { .. } | Kind::Object { .. } | Kind::Kernel { .. }
+            Kind::Ctx
+                | Kind::Socket { .. }
+                | Kind::Object { .. }
+                | Kind::Kernel { .. }
+                | Kind::Map { .. }
         );
     if atomic && no_atomics {
         return Err(Problem::new(
@@ -88,10 +92,14 @@ pub(super) fn access(
             trust,
             or_null: false,
         } => kernel::access(&place, (ty, trust), writes, size),
+        Kind::Map {
+            map,
+            or_null: false,
+        } => kernel::map(&place, map, writes, size),
         Kind::Scalar
         | Kind::Unknown
         | Kind::PacketEnd
-        | Kind::Map { .. }
+        | Kind::Map { or_null: true, .. }
         | Kind::Function { .. }
         | Kind::Dynptr
         | Kind::MapValue { or_null: true, .. }

@@ -19,6 +19,8 @@ use crate::platform::Platform;
 use crate::report::{Problem, Rule};
 use crate::transfer::Context;
 
+pub(crate) use function::suitable;
+
 /// Largest offset that arithmetic may give a pointer, either way (kernel: `BPF_MAX_VAR_OFF`).
 pub(crate) const MAX_OFFSET: i64 = 1 << 29;
 

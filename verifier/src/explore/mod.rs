@@ -123,6 +123,12 @@ impl<'a, 'd, 'h> Explorer<'a, 'd, 'h> {
     /// The first problem met, with its pc and what was spent until then.
     pub(crate) fn run(mut self) -> Result<Outcome, Box<Failure>> {
         self.root(0)?;
+        let catcher = self
+            .cx
+            .cfg
+            .catcher
+            .map(|at| self.cx.cfg.functions[at].start);
+        self.called.extend(catcher);
         let mut done = BTreeSet::new();
         while let Some(&start) = self.called.difference(&done).next() {
             done.insert(start);

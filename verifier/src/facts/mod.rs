@@ -10,7 +10,7 @@ mod visits;
 use bpf::Program;
 
 use crate::domain::Range;
-use crate::{Context, cfg, declared, platform};
+use crate::{Context, cfg, declared, exceptions, platform};
 
 pub(crate) use values::of_state;
 pub(crate) use visits::Visits;
@@ -23,7 +23,8 @@ pub(crate) fn complete(program: &Program, device_bound: bool, visits: &Visits) -
         declared: &declared,
         device_bound,
     };
-    match cfg::build(&platform) {
+    let catcher = exceptions::catcher(program, &declared).unwrap_or(None);
+    match cfg::build(&platform, catcher) {
         Ok(cfg) => join::complete(
             &Context {
                 platform,
@@ -171,6 +172,8 @@ pub enum Region {
     Memory,
     /// A socket's fields.
     Socket,
+    /// A structure of the kernel, or a map itself.
+    Kernel,
     /// Different regions on different paths.
     Mixed,
 }

@@ -145,14 +145,13 @@ fn region(state: &State, kind: Kind) -> Region {
         },
         Kind::Memory { .. } | Kind::MapKey { .. } => Region::Memory,
         Kind::Socket { .. } => Region::Socket,
+        Kind::Kernel { .. } | Kind::Map { .. } => Region::Kernel,
         Kind::Unknown
         | Kind::Scalar
         | Kind::PacketEnd
-        | Kind::Map { .. }
         | Kind::Function { .. }
         | Kind::Dynptr
-        | Kind::Object { .. }
-        | Kind::Kernel { .. } => Region::Mixed,
+        | Kind::Object { .. } => Region::Mixed,
     }
 }
 
@@ -191,7 +190,7 @@ fn place(state: &State, reg: usize) -> Option<(Region, i64)> {
     let pointer = &state.top.regs[reg];
     pointer.range.as_constant()?;
     match region(state, pointer.kind) {
-        Region::Mixed => None,
+        Region::Mixed | Region::Kernel => None,
         region => Some((region, pointer.min_offset())),
     }
 }

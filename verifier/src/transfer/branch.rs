@@ -73,9 +73,10 @@ impl Branch {
         if !pointer.kind.surely_not_null() || number.range.as_constant() != Some(0) {
             return None;
         }
-        match (self.cond, self.width) {
-            (Cond::Eq, Width::W64) => Some(false),
-            (Cond::Ne, Width::W64) => Some(true),
+        // Linux decides so for the lower halves too, although those of an address may be 0.
+        match self.cond {
+            Cond::Eq => Some(false),
+            Cond::Ne => Some(true),
             _ => None,
         }
     }

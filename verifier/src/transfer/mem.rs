@@ -111,6 +111,13 @@ pub(super) fn load(
                 _ => Value::UNKNOWN,
             }
         }
+        Kind::Map { map, .. } => {
+            let at = pointer.min_offset().saturating_add(i64::from(offset));
+            match cx.platform.map_structure(map) {
+                Some(ty) => structure(cx, ids, (ty, Trust::Seen), at, size, number),
+                None => Value::UNKNOWN,
+            }
+        }
         Kind::Kernel { ty, trust, .. } => {
             let at = pointer.min_offset().saturating_add(i64::from(offset));
             let trust = if pointer.reference == 0 {
@@ -118,14 +125,7 @@ pub(super) fn load(
             } else {
                 Trust::Trusted
             };
-            match cx.platform.declared.kernel.load(ty, trust, at, size) {
-                Ok(None) => number(Range::UNKNOWN),
-                Ok(Some(kind)) => Value {
-                    id: if kind.or_null() { ids.fresh() } else { 0 },
-                    ..Value::pointer(kind)
-                },
-                Err(_) => Value::UNKNOWN,
-            }
+            structure(cx, ids, (ty, trust), at, size, number)
         }
         Kind::MapValue { map, .. } => {
             let at = pointer.min_offset().saturating_add(i64::from(offset));
@@ -149,12 +149,28 @@ pub(super) fn load(
         | Kind::MapKey { .. }
         | Kind::Socket { .. }
         | Kind::Object { .. } => number(Range::UNKNOWN),
-        Kind::Unknown
-        | Kind::Scalar
-        | Kind::PacketEnd
-        | Kind::Map { .. }
-        | Kind::Function { .. }
-        | Kind::Dynptr => Value::UNKNOWN,
+        Kind::Unknown | Kind::Scalar | Kind::PacketEnd | Kind::Function { .. } | Kind::Dynptr => {
+            Value::UNKNOWN
+        }
+    }
+}
+
+/// What a load of a structure of the kernel gives; `number` makes a number of its width.
+fn structure(
+    cx: &Context<'_>,
+    ids: &mut Ids,
+    (ty, trust): (u32, Trust),
+    at: i64,
+    size: u8,
+    number: impl Fn(Range) -> Value,
+) -> Value {
+    match cx.platform.declared.kernel.load(ty, trust, at, size) {
+        Ok(None) => number(Range::UNKNOWN),
+        Ok(Some(kind)) => Value {
+            id: if kind.or_null() { ids.fresh() } else { 0 },
+            ..Value::pointer(kind)
+        },
+        Err(_) => Value::UNKNOWN,
     }
 }
 

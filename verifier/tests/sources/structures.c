@@ -40,6 +40,16 @@ struct task_struct {
 	struct task_struct *real_parent;
 };
 
+struct bpf_map {
+	u32 max_entries;
+	void *ops;
+};
+
+struct bpf_array {
+	struct bpf_map map;
+	u32 elem_size;
+};
+
 struct sk_buff {
 	unsigned int len;
 	struct net_device *dev;
@@ -60,6 +70,13 @@ struct __sk_buff {
 	u32 before[42];
 	struct bpf_sock *sk;
 };
+
+struct {
+	int (*type)[2]; /* BPF_MAP_TYPE_ARRAY */
+	int *key;
+	u64 *value;
+	int (*max_entries)[4];
+} values SEC(".maps");
 
 extern void *bpf_cast_to_kern_ctx(void *ctx) KSYM;
 extern void *bpf_rdonly_cast(void *any, u32 type) KSYM;
@@ -114,6 +131,37 @@ SEC("xdp") int context_of_the_kernel_written(struct xdp_md *ctx)
 
 	buff->rxq->queue_index = 1;
 	return 2;
+}
+
+/* accept */
+SEC("xdp") int members_of_a_map(struct xdp_md *ctx)
+{
+	struct bpf_array *array = (struct bpf_array *)&values;
+
+	return array->map.max_entries + array->elem_size;
+}
+
+/* accept */
+SEC("xdp") int pointer_in_a_map(struct xdp_md *ctx)
+{
+	struct bpf_map *map = (struct bpf_map *)&values;
+
+	return map->ops ? 2 : 1;
+}
+
+/* reject verify/memory-bounds */
+SEC("xdp") int beyond_a_map(struct xdp_md *ctx)
+{
+	return *((u32 *)&values + 4096);
+}
+
+/* reject verify/read-only */
+SEC("xdp") int member_of_a_map_written(struct xdp_md *ctx)
+{
+	struct bpf_array *array = (struct bpf_array *)&values;
+
+	array->elem_size = 4;
+	return 2 + array->elem_size;
 }
 
 /* reject verify/helper-arg */

@@ -189,7 +189,11 @@ impl Lowering<'_> {
                 Region::MapValue { .. } => self.load_map_value(pc, size, dst, base, offset),
                 Region::Stack { .. } => self.load_stack(pc, size, dst, base, offset, function)?,
                 Region::Ctx => self.load_context(pc, size, dst)?,
-                Region::PacketMeta | Region::Memory | Region::Socket | Region::Mixed => {
+                Region::PacketMeta
+                | Region::Memory
+                | Region::Socket
+                | Region::Kernel
+                | Region::Mixed => {
                     return Err(untranslated("a load from this kind of memory"));
                 }
             },
@@ -206,6 +210,7 @@ impl Lowering<'_> {
                 | Region::PacketMeta
                 | Region::Memory
                 | Region::Socket
+                | Region::Kernel
                 | Region::Mixed => return Err(untranslated("a store to this kind of memory")),
             },
             Insn::Store { .. } => {
