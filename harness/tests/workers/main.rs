@@ -3,5 +3,7 @@
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 mod broken;
+mod killed;
 mod outside;
 mod rig;
+mod trusted;
