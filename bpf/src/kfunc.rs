@@ -5,6 +5,8 @@
 //! kernel documentation ("BPF kernel functions"), and Linux 6.18 itself, which was asked what it
 //! accepts.
 
+use isa::ebpf::CallTarget;
+
 use crate::btf::{Btf, Kind, TypeId};
 use crate::helper::{Arg, Graph, Hold, Kept, LocalArg, LocalReturn, Prototype, Return};
 
@@ -90,6 +92,14 @@ pub const DYNPTR_FROM_XDP: u32 = BASE + 11;
 pub const DYNPTR_SLICE: u32 = BASE + 12;
 /// `bpf_dynptr_slice_rdwr`.
 pub const DYNPTR_SLICE_RDWR: u32 = BASE + 13;
+/// `bpf_dynptr_adjust`.
+pub const DYNPTR_ADJUST: u32 = BASE + 14;
+/// `bpf_dynptr_is_null`.
+pub const DYNPTR_IS_NULL: u32 = BASE + 15;
+/// `bpf_dynptr_is_rdonly`.
+pub const DYNPTR_IS_RDONLY: u32 = BASE + 16;
+/// `bpf_dynptr_size`.
+pub const DYNPTR_SIZE: u32 = BASE + 17;
 /// `bpf_dynptr_clone`.
 pub const DYNPTR_CLONE: u32 = BASE + 18;
 
@@ -110,6 +120,9 @@ pub const RBTREE_ADD: u32 = BASE + 33;
 pub const RBTREE_REMOVE: u32 = BASE + 34;
 /// `bpf_rbtree_right`, the last of those on lists and trees.
 pub const RBTREE_RIGHT: u32 = BASE + 38;
+
+/// `bpf_dynptr_from_skb_meta`.
+pub const DYNPTR_FROM_SKB_META: u32 = BASE + 51;
 
 /// The functions; a linked program's call names one by its index.
 #[rustfmt::skip]
@@ -226,6 +239,21 @@ pub static KFUNCS: [Prototype; 93] = {
 /// ```
 pub fn prototype(id: i32) -> Option<&'static Prototype> {
     KFUNCS.get(usize::try_from(id).ok()?)
+}
+
+/// What a call calls, as one number for helpers and kernel functions alike: a helper's id, or the
+/// [`Prototype::id`] of a known kernel function. `None` for functions of the program.
+pub fn callee(target: CallTarget) -> Option<u32> {
+    match target {
+        CallTarget::Helper(id) => Some(id),
+        CallTarget::Kfunc { id, module: 0 } => prototype(id).map(|k| k.id),
+        CallTarget::Kfunc { .. } | CallTarget::Local { .. } | CallTarget::Reg(_) => None,
+    }
+}
+
+/// The prototype of a [`callee`] that is a kernel function.
+pub fn of_callee(callee: u32) -> Option<&'static Prototype> {
+    KFUNCS.get(callee.checked_sub(BASE)? as usize)
 }
 
 /// The index of the function with this name. What follows three underscores in a row is a

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use isa::ebpf::{CallTarget, Insn};
+use isa::ebpf::Insn;
 use serde::Serialize;
 use verifier::Verified;
 
@@ -49,10 +49,11 @@ pub fn usage(program: &Verified) -> Usage {
     for (_, insn, facts) in reachable(program) {
         usage.reachable_insns += 1;
         opcodes.insert(insn.row().mnemonic());
-        if let Insn::Call(CallTarget::Helper(id)) = insn {
-            helpers.insert(
-                bpf::helper::name(*id).map_or_else(|| format!("helper {id}"), str::to_owned),
-            );
+        if let Insn::Call(target) = insn
+            && let Some(id) = bpf::kfunc::callee(*target)
+        {
+            let name = bpf::helper::name(id);
+            helpers.insert(name.map_or_else(|| format!("helper {id}"), str::to_owned));
         }
         let reach = packet_reach(insn, facts).unwrap_or(0);
         usage.packet_bytes = usage.packet_bytes.max(reach);

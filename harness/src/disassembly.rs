@@ -14,6 +14,11 @@ impl Symbols for Names<'_> {
         bpf::helper::name(id).map(Cow::Borrowed)
     }
 
+    fn kfunc_name(&self, id: i32, module: i16) -> Option<Cow<'_, str>> {
+        let known = bpf::kfunc::prototype(id).filter(|_| module == 0);
+        known.map(|k| Cow::Borrowed(k.name))
+    }
+
     fn map_name(&self, index: u32) -> Option<Cow<'_, str>> {
         self.0
             .maps

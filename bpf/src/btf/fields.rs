@@ -99,7 +99,8 @@ impl SpecialKind {
         }
     }
 
-    fn of(name: &str) -> Option<SpecialKind> {
+    /// The kind whose structure has this name in C.
+    pub fn of(name: &str) -> Option<SpecialKind> {
         Some(match name {
             "bpf_spin_lock" => SpecialKind::SpinLock,
             "bpf_res_spin_lock" => SpecialKind::ResilientLock,

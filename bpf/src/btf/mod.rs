@@ -9,6 +9,7 @@
 
 #![deny(clippy::indexing_slicing)]
 
+pub mod build;
 pub mod core;
 pub mod ext;
 pub mod fields;

@@ -58,6 +58,9 @@ pub trait Machine {
     /// [`TrapCause::BadMap`] if it lies in none.
     fn value_at(&self, address: u64) -> Result<(MapId, ValueAt), TrapCause>;
 
+    /// Address by which the program reaches the byte at this offset of the packet's area.
+    fn packet_address(&self, at: u32) -> u64;
+
     /// What surrounds the program: ports, routes, seed.
     fn environment(&self) -> &Environment;
 

@@ -11,9 +11,12 @@
 pub mod callback;
 mod conversions;
 mod csum;
+mod dynptr;
 mod event;
 mod fib;
 mod format;
+mod iterator;
+mod lock;
 mod machine;
 mod map;
 mod mtu;
@@ -37,6 +40,7 @@ pub use routes::{Fib, FibError, Interface, Route, RouteKind};
 pub use table::{PROTOTYPES, prototype, prototype_on};
 pub use time::{RANDOM_STEPS, jiffies64, random, random_state};
 
+use crate::kfunc;
 use crate::map::Errno;
 use crate::run::TrapCause;
 
@@ -77,6 +81,8 @@ pub fn call<M: Machine>(id: u32, machine: &mut M, args: [u64; 5]) -> Result<u64,
         87 => map::push(machine, args),
         88 => map::take(machine, args, true),
         89 => map::take(machine, args, false),
+        93 => Ok(lock::lock(machine, args)),
+        94 => Ok(lock::unlock(machine, args)),
         // Cookies are for sockets of TCP that listen, and here is none.
         100 | 110 => Ok(Errno::Einval.to_r0()),
         105 => text::strto(machine, args, true),
@@ -95,10 +101,60 @@ pub fn call<M: Machine>(id: u32, machine: &mut M, args: [u64; 5]) -> Result<u64,
         189 => packet::load_bytes(machine, args),
         190 => packet::store_bytes(machine, args),
         195 => map::lookup_percpu(machine, args),
+        197 => dynptr::from_mem(machine, args),
+        198 => dynptr::reserve(machine, args),
+        199 => dynptr::finish(machine, args, false),
+        200 => dynptr::finish(machine, args, true),
+        201 => dynptr::read(machine, args),
+        202 => dynptr::write(machine, args),
+        203 => dynptr::data(machine, args),
         204 => syncookie::generate(machine, args, syncookie::V4),
         205 => syncookie::generate(machine, args, syncookie::V6),
         206 => syncookie::check(machine, args, syncookie::V4),
         207 => syncookie::check(machine, args, syncookie::V6),
+        kfunc::BASE.. => kernel_function(id, machine, args),
         id => skb::call(id, machine, args).unwrap_or(Err(TrapCause::BadHelper { id })),
+    }
+}
+
+/// Whether what is called by this id (see [`kfunc::callee`]) has a body here; without one, no engine
+/// of nicbed can run it.
+pub fn has_body(id: u32) -> bool {
+    match id {
+        kfunc::BASE.. => matches!(
+            id,
+            kfunc::ITER_NUM_NEW..=kfunc::PREEMPT_ENABLE
+                | kfunc::LOCAL_IRQ_SAVE..=kfunc::DYNPTR_CLONE
+                | kfunc::DYNPTR_FROM_SKB_META
+        ),
+        id => prototype(id).is_some_and(|p| p.modelled),
+    }
+}
+
+/// Runs the kernel function with this [`Prototype::id`].
+fn kernel_function<M: Machine>(id: u32, machine: &mut M, args: [u64; 5]) -> Result<u64, TrapCause> {
+    match id {
+        kfunc::ITER_NUM_NEW => iterator::new(machine, args),
+        kfunc::ITER_NUM_NEXT => iterator::next(machine, args),
+        kfunc::ITER_NUM_DESTROY => iterator::destroy(machine, args),
+        kfunc::DYNPTR_FROM_SKB | kfunc::DYNPTR_FROM_XDP => {
+            dynptr::from_packet(machine, args, false)
+        }
+        kfunc::DYNPTR_FROM_SKB_META => dynptr::from_packet(machine, args, true),
+        kfunc::DYNPTR_SLICE => dynptr::slice(machine, args, false),
+        kfunc::DYNPTR_SLICE_RDWR => dynptr::slice(machine, args, true),
+        kfunc::DYNPTR_ADJUST => dynptr::adjust(machine, args),
+        kfunc::DYNPTR_IS_NULL => dynptr::is_null(machine, args),
+        kfunc::DYNPTR_IS_RDONLY => dynptr::is_read_only(machine, args),
+        kfunc::DYNPTR_SIZE => dynptr::size(machine, args),
+        kfunc::DYNPTR_CLONE => dynptr::clone(machine, args),
+        // Nothing interrupts a packet's run, and what it uses goes away after it.
+        kfunc::RCU_READ_LOCK
+        | kfunc::RCU_READ_UNLOCK
+        | kfunc::PREEMPT_DISABLE
+        | kfunc::PREEMPT_ENABLE
+        | kfunc::LOCAL_IRQ_SAVE
+        | kfunc::LOCAL_IRQ_RESTORE => Ok(0),
+        id => Err(TrapCause::BadHelper { id }),
     }
 }

@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use crate::kfunc;
+
 /// Full names by id; id 0 is no helper. Source: `enum bpf_func_id` of
 /// linux/bpf.h (closed since 5.18: new functions are kfuncs).
 const NAMES: [&str; 212] = [
@@ -226,8 +228,12 @@ const NAMES: [&str; 212] = [
 /// assert_eq!(bpf::helper::name(23), Some("bpf_redirect"));
 /// assert_eq!(bpf::helper::name(0), None);
 /// assert_eq!(bpf::helper::name(1000), None);
+/// assert_eq!(bpf::helper::name(bpf::kfunc::ITER_NUM_NEW), Some("bpf_iter_num_new"));
 /// ```
 pub fn name(id: u32) -> Option<&'static str> {
+    if let Some(index) = id.checked_sub(kfunc::BASE) {
+        return kfunc::KFUNCS.get(index as usize).map(|k| k.name);
+    }
     NAMES.get(id as usize).copied().filter(|_| id != 0)
 }
 
@@ -261,11 +267,11 @@ impl isa::ebpf::Symbols for HelperNames {
     }
 
     fn kfunc_name(&self, id: i32, module: i16) -> Option<Cow<'_, str>> {
-        let known = crate::kfunc::prototype(id).filter(|_| module == 0)?;
+        let known = kfunc::prototype(id).filter(|_| module == 0)?;
         Some(Cow::Borrowed(known.name))
     }
 
     fn kfunc_id(&self, name: &str) -> Option<i32> {
-        crate::kfunc::id_by_name(name)
+        kfunc::id_by_name(name)
     }
 }

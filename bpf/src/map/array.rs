@@ -1,9 +1,7 @@
 //! Arrays, with one value an element or one for each CPU.
 
-use super::{Errno, Memory, UpdateFlags, ValueAt, index_of};
-
-/// `BPF_F_LOCK`: under the spin lock in the value.
-const F_LOCK: u64 = 4;
+use super::values::{F_LOCK, write};
+use super::{Errno, MapDef, Memory, UpdateFlags, ValueAt, index_of};
 
 /// Where the elements of an array lie: element `i` of CPU `c` is at
 /// `base + c * cpu_stride + i * stride`. An engine may inline a lookup with it.
@@ -71,7 +69,7 @@ impl ArrayLayout {
     /// lock to take for `BPF_F_LOCK`.
     pub(super) fn update(
         &self,
-        memory: &Memory,
+        (memory, def): (&Memory, &MapDef),
         key: &[u8],
         value: &[u8],
         flags: u64,
@@ -80,10 +78,11 @@ impl ArrayLayout {
         let lock = flags & F_LOCK != 0;
         let flags = UpdateFlags::new(flags & !F_LOCK)?;
         let at = self.place(key, flags, cpu)?;
-        if lock {
+        if (lock && !def.has_lock()) || value.len() != def.value_size as usize {
             return Err(Errno::Einval);
         }
-        memory.write(at.0, value).ok_or(Errno::Einval)
+        write(memory, at, value, &def.special);
+        Ok(())
     }
 
     /// Writes the values of all CPUs, each rounded up to 8 bytes, one after the other.

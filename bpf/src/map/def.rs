@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Layout;
 use crate::btf::TypeId;
+use crate::btf::fields::{SpecialField, SpecialKind};
 
 /// A map as an object declares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct MapDef {
     pub key_type: TypeId,
     /// Type of a value there; 0 where none is known.
     pub value_type: TypeId,
+    /// Fields of a value that copies of whole values leave alone, by ascending offset.
+    pub special: Vec<SpecialField>,
     /// Number of elements; bytes of data for a ring buffer.
     pub max_entries: u32,
     /// `BPF_F_*` creation flags.
@@ -54,6 +57,7 @@ impl MapDef {
             value_layout: None,
             key_type: 0,
             value_type: 0,
+            special: Vec::new(),
             max_entries: 0,
             flags: 0,
             extra: 0,
@@ -62,6 +66,15 @@ impl MapDef {
             inner: None,
             slots: Vec::new(),
         }
+    }
+}
+
+impl MapDef {
+    /// Whether a value holds a spin lock, so that `BPF_F_LOCK` means something: of the types that
+    /// are modelled Linux takes locks in these.
+    pub fn has_lock(&self) -> bool {
+        matches!(self.kind, MapType::Hash | MapType::Array)
+            && self.special.iter().any(|f| f.kind == SpecialKind::SpinLock)
     }
 }
 

@@ -8,6 +8,7 @@
 use super::bloom::Bloom;
 use super::runtime::Layout;
 use super::table::{Table, Update};
+use super::values::{F_LOCK, hide};
 use super::{Errno, Map, MapType, UpdateFlags, ValueAt, index_of};
 
 impl Map {
@@ -24,6 +25,7 @@ impl Map {
     fn copied(&self, at: ValueAt, size: usize) -> Result<Vec<u8>, Errno> {
         let mut bytes = vec![0; size];
         self.memory().read(at.0, &mut bytes).ok_or(Errno::Efault)?;
+        hide(&mut bytes, &self.def().special);
         Ok(bytes)
     }
 
@@ -89,6 +91,8 @@ impl Map {
             (Layout::Table(table), MapType::PercpuHash | MapType::LruPercpuHash) => {
                 let update = Update {
                     value,
+                    special: &self.def().special,
+                    in_place: false,
                     flags: UpdateFlags::new(flags)?,
                     cpu: 0,
                     all: true,
@@ -101,7 +105,10 @@ impl Map {
                 devmap_hash_update(self, table, key, value, flags)
             }
             (Layout::Array(_), _) => {
-                UpdateFlags::new(flags)?;
+                // The system call looks at flags before the map does.
+                if flags & F_LOCK == 0 || !self.def().has_lock() {
+                    UpdateFlags::new(flags)?;
+                }
                 self.update_by(key, value, flags, 0, None)
             }
             _ => self.update_by(key, value, flags, 0, None),
@@ -205,6 +212,8 @@ fn devmap_hash_update(
     }
     let update = Update {
         value,
+        special: &[],
+        in_place: false,
         flags,
         cpu: 0,
         all: false,

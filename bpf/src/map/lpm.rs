@@ -172,6 +172,8 @@ impl Lpm {
         with_key.extend_from_slice(key);
         let update = Update {
             value: &with_key,
+            special: &[],
+            in_place: false,
             flags,
             cpu,
             all: false,

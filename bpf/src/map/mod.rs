@@ -53,6 +53,7 @@ mod seqlock;
 mod set;
 mod slots;
 mod table;
+mod values;
 pub mod watch;
 
 pub use array::ArrayLayout;

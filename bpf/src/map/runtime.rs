@@ -7,6 +7,7 @@ use super::lpm::Lpm;
 use super::ring::Ring;
 use super::slots::Slots;
 use super::table::{Table, TableShape, Update};
+use super::values::F_LOCK;
 use super::watch::Watch;
 use super::{Errno, MapDef, MapType, Memory};
 
@@ -83,8 +84,7 @@ impl UpdateFlags {
     /// Reads a helper's or system call's flags.
     ///
     /// # Errors
-    /// [`Errno::Einval`] for any other value; so also for `BPF_F_LOCK`, since no value is known
-    /// to hold a spin lock.
+    /// [`Errno::Einval`] for any other value; so also for `BPF_F_LOCK`, which is looked at before.
     pub const fn new(flags: u64) -> Result<UpdateFlags, Errno> {
         match flags {
             0 => Ok(UpdateFlags::Any),
@@ -363,10 +363,14 @@ impl Map {
         watch: Option<&Watch>,
     ) -> Result<(), Errno> {
         match &self.layout {
-            Layout::Array(array) => array.update(&self.memory, key, value, flags, cpu),
+            Layout::Array(array) => array.update((&self.memory, &self.def), key, value, flags, cpu),
             Layout::Table(table) => {
+                let in_place = flags & F_LOCK != 0 && self.def.has_lock();
+                let flags = if in_place { flags & !F_LOCK } else { flags };
                 let update = Update {
                     value,
+                    special: &self.def.special,
+                    in_place,
                     flags: UpdateFlags::new(flags)?,
                     cpu,
                     all: false,

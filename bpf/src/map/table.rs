@@ -10,8 +10,10 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::seqlock::{self, Locked};
+use super::values;
 use super::watch::Watch;
 use super::{Errno, HEADER, Memory, UpdateFlags, ValueAt};
+use crate::btf::fields::SpecialField;
 
 /// Number of live entries, in the map's memory.
 const USED: usize = 4;
@@ -67,6 +69,10 @@ pub(super) struct Update<'a> {
     /// The value of one CPU; with `all` those of every CPU, each rounded up to 8 bytes, one
     /// after the other.
     pub(super) value: &'a [u8],
+    /// Fields of a value that are left alone.
+    pub(super) special: &'a [SpecialField],
+    /// Whether the value of a key that is there is overwritten where it lies.
+    pub(super) in_place: bool,
     pub(super) flags: UpdateFlags,
     /// The CPU that does it.
     pub(super) cpu: u32,
@@ -283,6 +289,8 @@ impl Table {
     ) -> Result<bool, Errno> {
         let Update {
             value,
+            special,
+            in_place,
             flags,
             cpu,
             all,
@@ -322,6 +330,10 @@ impl Table {
                 }
                 index
             }
+            Some((_, index)) if in_place => {
+                values::write(memory, self.value(index, cpu), value, special);
+                return Ok(false);
+            }
             Some((link, old)) => {
                 let new = self.spare(memory, cpu, old);
                 self.unlink(memory, link, old);
@@ -359,7 +371,11 @@ impl Table {
                 memory.write(self.value(index, cpu as u32).0, &bytes[..self.value_size]);
             }
         } else {
-            memory.write(self.value(index, cpu).0, value);
+            let at = self.value(index, cpu);
+            if found.is_none() || !self.percpu {
+                values::clear(memory, at, special);
+            }
+            values::write(memory, at, value, special);
         }
         if found.is_none() || !self.percpu {
             self.link(memory, index, key, hash);

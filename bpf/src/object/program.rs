@@ -71,6 +71,9 @@ pub(super) fn load_elf(
     let for_kernel: Option<Arc<[u8]>> = btf
         .as_ref()
         .map(|btf| types::for_kernel(&elf, btf, &functions, &mut maps.defs).into());
+    if let Some(bytes) = &for_kernel {
+        types::special_data(bytes, &mut maps.defs);
+    }
 
     let mut code: BTreeMap<usize, Vec<u8>> = elf
         .sections

@@ -15,6 +15,8 @@ use super::program::MAX_OBJECT_SLOTS;
 use super::section::{Hint, hint};
 use super::{LoadOptions, maps, raw, stem};
 use crate::Hook;
+use crate::btf::build;
+use crate::btf::fields::{SpecialField, SpecialKind};
 use crate::helper::HelperNames;
 use crate::map::{InitialSlot, MapDef, MapType, SlotValue};
 use crate::program::{LineInfo, Program, ProgramSet, Refused, Source, Subprogram};
@@ -50,6 +52,7 @@ pub(super) fn load(
     let mut defs = define_maps(object, &assembly, options)?;
     fill_tail_calls(&functions, &mut defs);
     maps::finish(object, &mut defs, options)?;
+    let btf: Option<Arc<[u8]>> = build::describe(&mut defs).map(Arc::from);
     let defs: Arc<[MapDef]> = defs.into();
     let called: BTreeSet<usize> = assembly
         .insns
@@ -129,7 +132,7 @@ pub(super) fn load(
                 globals: Arc::from([]),
                 license: assembly.license.clone().or_else(|| Some("GPL".to_owned())),
                 source: linked.source,
-                btf: None,
+                btf: btf.clone(),
                 kernel_btf: kernel_btf.clone(),
             }),
             Err(finding) => set.refused.push(Refused {
@@ -254,11 +257,27 @@ fn define(object: &str, decl: &MapDecl) -> Result<MapDef, ObjectError> {
             found: decl.kind.chars().take(80).collect(),
         },
     })?;
+    let field = |kind, size, offset: Option<u32>| {
+        offset.map(|offset| SpecialField {
+            kind,
+            offset,
+            size,
+            contains: None,
+            pointee: None,
+        })
+    };
+    let fields = [
+        field(SpecialKind::SpinLock, 4, decl.lock),
+        field(SpecialKind::Timer, 16, decl.timer),
+    ];
+    let mut special: Vec<SpecialField> = fields.into_iter().flatten().collect();
+    special.sort_by_key(|field| field.offset);
     Ok(MapDef {
         key_size: decl.key_size,
         value_size: decl.value_size,
         max_entries: decl.max_entries,
         flags: decl.flags,
+        special,
         ..maps::blank(&decl.name, kind)
     })
 }

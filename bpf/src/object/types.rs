@@ -76,6 +76,17 @@ pub(super) fn for_kernel(
     btf.rewritten(|id| changes.remove(&id).unwrap_or(Change::Keep))
 }
 
+/// Notes the special fields in sections of global data, whose places the bytes for the kernel
+/// tell.
+pub(super) fn special_data(for_kernel: &[u8], maps: &mut [MapDef]) {
+    let Ok(btf) = Btf::parse(for_kernel) else {
+        return;
+    };
+    for def in maps.iter_mut().filter(|def| def.data.is_some()) {
+        def.special = btf.special_fields(def.value_type);
+    }
+}
+
 /// The variables of a section by ascending place; `None` unless all are known.
 fn places(elf: &Elf<'_>, btf: &Btf<'_>, name: &str, id: TypeId) -> Option<Vec<(TypeId, u32, u32)>> {
     let Kind::Section { variables, .. } = btf.get(id)?.kind else {

@@ -157,6 +157,10 @@ impl Machine for TestMachine {
         Ok((map, ValueAt(offset)))
     }
 
+    fn packet_address(&self, at: u32) -> u64 {
+        MEMORY + (1 << 40) + u64::from(at)
+    }
+
     fn environment(&self) -> &Environment {
         &self.environment
     }

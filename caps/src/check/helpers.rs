@@ -1,7 +1,8 @@
 //! Helpers and the constraints on their arguments.
 
 use bpf::finding::Severity;
-use isa::ebpf::{CallTarget, Insn};
+use bpf::kfunc;
+use isa::ebpf::Insn;
 use verifier::Facts;
 use verifier::facts::Region;
 
@@ -12,7 +13,10 @@ use crate::value::{Bound, Value};
 
 pub(super) fn check(checker: &mut Checker<'_>) {
     for (pc, insn, facts) in checker.reachable() {
-        let &Insn::Call(CallTarget::Helper(id)) = insn else {
+        let &Insn::Call(target) = insn else {
+            continue;
+        };
+        let Some(id) = kfunc::callee(target) else {
             continue;
         };
         let name = bpf::helper::name(id).map_or_else(|| format!("helper {id}"), str::to_owned);
@@ -42,7 +46,7 @@ pub(super) fn check(checker: &mut Checker<'_>) {
 
 /// What the verifier knows of a helper is not enough to run it.
 fn body(checker: &mut Checker<'_>, pc: usize, id: u32, name: &str) {
-    if bpf::helper::prototype(id).is_some_and(|p| p.modelled) {
+    if bpf::helper::has_body(id) {
         return;
     }
     checker.add(

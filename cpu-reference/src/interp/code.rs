@@ -1,8 +1,8 @@
 //! Instructions as the loop runs them: one 16-byte cell each, without the empty second slots of
 //! two-slot loads, all programs of a setup one after the other.
 
-use bpf::Program;
 use bpf::helper::callback::calls_back;
+use bpf::{Program, kfunc};
 use isa::ebpf::{
     AluOp, AtomicOp, CallTarget, Cond, Insn, MemSize, Operand, PacketBase, Reg, SwapKind, Wide,
     Width,
@@ -132,7 +132,7 @@ operations! {
         Jump,
         /// Branch whose budget is that of its function's call.
         MayGoto,
-        /// Helper `imm`.
+        /// Helper or kernel function `imm`, a [`kfunc::callee`].
         Helper,
         /// Helper `imm`, which calls functions of the program.
         CallBack,
@@ -417,21 +417,24 @@ impl Builder<'_> {
                 ..Cell::new(Op::MayGoto)
             },
             Insn::Call(CallTarget::Helper(12)) => Cell::new(Op::TailCall),
-            Insn::Call(CallTarget::Helper(id)) => Cell {
-                imm: i64::from(id),
-                ..Cell::new(if calls_back(id) {
-                    Op::CallBack
-                } else {
-                    Op::Helper
-                })
-            },
+            Insn::Call(target @ (CallTarget::Helper(_) | CallTarget::Kfunc { .. })) => {
+                match kfunc::callee(target) {
+                    Some(id) => Cell {
+                        imm: i64::from(id),
+                        ..Cell::new(if calls_back(id) {
+                            Op::CallBack
+                        } else {
+                            Op::Helper
+                        })
+                    },
+                    None => Cell::new(Op::Bad),
+                }
+            }
             Insn::Call(CallTarget::Local { offset }) => Cell {
                 offset: self.target(pc, pc as i64 + 1 + i64::from(offset)),
                 ..Cell::new(Op::Call)
             },
-            Insn::Call(CallTarget::Kfunc { .. } | CallTarget::Reg(_)) | Insn::WideTail => {
-                Cell::new(Op::Bad)
-            }
+            Insn::Call(CallTarget::Reg(_)) | Insn::WideTail => Cell::new(Op::Bad),
             Insn::Exit => Cell::new(Op::Exit),
         }
     }

@@ -391,6 +391,10 @@ impl Machine for Packet<'_> {
         found.ok_or(TrapCause::BadMap { value: address })
     }
 
+    fn packet_address(&self, at: u32) -> u64 {
+        space::address(PACKET, at)
+    }
+
     fn environment(&self) -> &Environment {
         &self.shared.environment
     }

@@ -1,7 +1,7 @@
 //! `interp`: the complete, checked interpreter.
 //!
 //! It has every instruction of `isa::ebpf` that a Linux program can contain (kernel functions
-//! and `callx` end in a trap), and the maps and helpers of `bpf`. Every access is held against
+//! that nicbed does not know and `callx` end in a trap), and the maps and helpers of `bpf`. Every access is held against
 //! the region it lies in, so that a program which no verifier has seen cannot do more than trap.
 //!
 //! [`code`] prepares a program, [`space`] gives addresses to what it may touch, [`machine`] is

@@ -75,9 +75,7 @@ pub(super) fn create_alone(def: &MapDef, types: Option<&OwnedFd>) -> io::Result<
     let fd = match types {
         // As libbpf does: again without types where the kernel refuses them.
         Some(types) if def.value_type != 0 => {
-            let key = if def.data.is_some() { 0 } else { def.key_type };
-            let attr = plain.fd(48, types).u32(52, key).u32(56, def.value_type);
-            sys::bpf(Command::MapCreate, &mut attr.clone())
+            sys::bpf(Command::MapCreate, &mut typed(plain, def, types))
                 .or_else(|_refused| sys::bpf(Command::MapCreate, &mut plain.clone()))?
         }
         _ => sys::bpf(Command::MapCreate, &mut plain.clone())?,
@@ -91,6 +89,12 @@ pub(super) fn create_alone(def: &MapDef, types: Option<&OwnedFd>) -> io::Result<
         sys::bpf(Command::MapFreeze, &mut Attr::new().fd(0, &fd))?;
     }
     Ok(fd)
+}
+
+/// With the types of key and value.
+fn typed(attr: Attr, def: &MapDef, types: &OwnedFd) -> Attr {
+    let key = if def.data.is_some() { 0 } else { def.key_type };
+    attr.fd(48, types).u32(52, key).u32(56, def.value_type)
 }
 
 fn creation(def: &MapDef, inner: Option<&OwnedFd>) -> Attr {
@@ -115,12 +119,17 @@ fn creation(def: &MapDef, inner: Option<&OwnedFd>) -> Attr {
     attr
 }
 
-fn create(def: &MapDef, inner: Option<&OwnedFd>) -> io::Result<KernelMap> {
+fn create(def: &MapDef, inner: Option<&OwnedFd>, types: Option<&OwnedFd>) -> io::Result<KernelMap> {
     let mut value_bytes = def.value_size as usize;
     if def.kind.is_percpu() {
         value_bytes = value_bytes.next_multiple_of(8) * possible_cpus()?;
     }
-    let fd = create_sized(def, inner)?;
+    let mut attr = creation(def, inner);
+    if let (Some(types), false) = (types, def.special.is_empty()) {
+        // What of a value only its type tells.
+        attr = typed(attr, def, types);
+    }
+    let fd = sys::owned(sys::bpf(Command::MapCreate, &mut attr)?);
     Ok(KernelMap { fd, value_bytes })
 }
 
@@ -168,8 +177,12 @@ fn resized(value: &[u8], bytes: usize) -> Vec<u8> {
 }
 
 impl KernelMaps {
-    /// Creates and seeds maps like those of the set, and opens the channels of `cpus`.
-    pub(super) fn new(set: &MapSet, cpus: usize) -> Result<KernelMaps, KernelError> {
+    /// Creates and seeds maps like those of the set, whose types are these, and opens the channels of `cpus`.
+    pub(super) fn new(
+        set: &MapSet,
+        types: Option<&OwnedFd>,
+        cpus: usize,
+    ) -> Result<KernelMaps, KernelError> {
         let failed = |map: &Map, error| KernelError::Map {
             name: map.def().name.clone(),
             error,
@@ -177,11 +190,11 @@ impl KernelMaps {
         let mut maps: Vec<KernelMap> = Vec::new();
         for map in set.iter() {
             let template = match &map.def().inner {
-                Some(inner) => Some(create(inner, None).map_err(|e| failed(map, e))?),
+                Some(inner) => Some(create(inner, None, types).map_err(|e| failed(map, e))?),
                 None => None,
             };
             let template = template.as_ref().map(|t| &t.fd);
-            maps.push(create(map.def(), template).map_err(|e| failed(map, e))?);
+            maps.push(create(map.def(), template, types).map_err(|e| failed(map, e))?);
         }
         let given = Given::new().map_err(|error| KernelError::Map {
             name: "of what packets give".into(),

@@ -51,7 +51,9 @@ impl Worker {
         let unnamed = cpus > 1 && !untold::names_port(setup);
         network::fill(&setup.environment, &setup.maps, cpus as u32, unnamed)
             .map_err(KernelError::Network)?;
-        let kernel = KernelMaps::new(&setup.maps, cpus)?;
+        let types = setup.programs.first().map(|p| load::types(p));
+        let types = types.transpose().map_err(KernelError::Btf)?.flatten();
+        let kernel = KernelMaps::new(&setup.maps, types.as_ref(), cpus)?;
         let mut programs = Vec::new();
         for program in &setup.programs {
             programs.push(load(program, &kernel)?);

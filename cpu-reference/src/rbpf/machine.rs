@@ -95,8 +95,8 @@ macro_rules! helpers {
 }
 
 helpers! {
-    1 2 3 5 6 7 8 23 25 28 42 44 51 54 65 69 84 85 86 87 88 89 99 100 105 106 110 118 125 130 131
-    132 133 134 160 163 165 177 182 188 189 190 195 204 205 206 207 208
+    1 2 3 5 6 7 8 23 25 28 42 44 51 54 65 69 84 85 86 87 88 89 93 94 99 100 105 106 110 118 125 130 131
+    132 133 134 160 163 165 177 182 188 189 190 195 197 198 199 200 201 202 203 204 205 206 207 208
 }
 
 /// Whether a helper is among [`HELPERS`].
@@ -214,6 +214,10 @@ impl Machine for Host {
             .map_at(address)
             .ok_or(TrapCause::BadMap { value: address })?;
         Ok((map, ValueAt(at)))
+    }
+
+    fn packet_address(&self, at: u32) -> u64 {
+        self.area.address() + u64::from(at)
     }
 
     fn environment(&self) -> &Environment {

@@ -14,7 +14,7 @@
 //! * `race/order`: an outcome depends on which of the packets comes first as a whole.
 //!
 //! What is switched between are instructions and helper calls: a helper is one step, as it holds
-//! the map's lock. Packets between the two of a pair are left out of its schedules, as if both
+//! the map's lock, and so is a section between `bpf_spin_lock` and `bpf_spin_unlock`. Packets between the two of a pair are left out of its schedules, as if both
 //! had come at the same time. Events are not compared. All of it is deterministic.
 //!
 //! [`crate::replay::access`] knows the accesses, `pairs` chooses, `schedule` runs two packets,

@@ -81,9 +81,11 @@ impl Baton {
         drop(self.wait(who, self.lock()));
     }
 
-    fn access(&self, who: usize, access: Access) {
+    /// Notes an access, and hands the turn on before it if the schedule says so and no lock is
+    /// `held`.
+    fn access(&self, who: usize, access: Access, held: bool) {
         let mut turns = self.lock();
-        while turns.ends(who) {
+        while !held && turns.ends(who) {
             turns.next();
             self.changed.notify_all();
             turns = self.wait(who, turns);
@@ -105,12 +107,17 @@ struct Walker<'a> {
     who: usize,
     points: &'a Points,
     baton: &'a Baton,
+    /// Whether the packet holds a lock.
+    held: bool,
 }
 
 impl Observer for Walker<'_> {
     fn before(&mut self, moment: &dyn Moment) {
+        if let Some(takes) = self.points.lock_at(moment) {
+            self.held = takes;
+        }
         if let Some(access) = self.points.at(moment) {
-            self.baton.access(self.who, access);
+            self.baton.access(self.who, access, self.held);
         }
     }
 }
@@ -138,7 +145,14 @@ pub(super) fn run(
             let baton = &baton;
             scope.spawn(move || {
                 baton.start(who);
-                runner.trace(batch, &mut Walker { who, points, baton });
+                let held = false;
+                let mut walker = Walker {
+                    who,
+                    points,
+                    baton,
+                    held,
+                };
+                runner.trace(batch, &mut walker);
                 baton.end(who);
             });
         }

@@ -10,6 +10,10 @@ use verifier::facts;
 
 use super::order;
 
+/// `bpf_spin_lock` and `bpf_spin_unlock`.
+const SPIN_LOCK: u32 = 93;
+const SPIN_UNLOCK: u32 = 94;
+
 /// A part of a map that two accesses have in common or not.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cell {
@@ -116,6 +120,8 @@ enum Touch {
 pub(crate) struct Points {
     /// By number of the program and slot.
     touches: Vec<Vec<Option<Touch>>>,
+    /// The same: whether a spin lock is taken (or given back) there.
+    locks: Vec<Vec<Option<bool>>>,
     maps: Vec<MapDef>,
     /// The maps concerned.
     pub(crate) shared: BTreeSet<MapId>,
@@ -128,14 +134,25 @@ impl Points {
             let insns = program.program().insns.iter().enumerate();
             insns.map(|(pc, insn)| touch(program, pc, insn)).collect()
         });
+        let locks = programs.iter().map(|program| {
+            let insns = program.program().insns.iter();
+            insns.map(lock).collect()
+        });
         Points {
             touches: touches.collect(),
+            locks: locks.collect(),
             maps: programs
                 .first()
                 .map(|p| p.program().maps.to_vec())
                 .unwrap_or_default(),
             shared,
         }
+    }
+
+    /// Whether a spin lock is about to be taken (or given back).
+    pub(crate) fn lock_at(&self, moment: &dyn Moment) -> Option<bool> {
+        let (program, pc) = (moment.program(), moment.pc());
+        *self.locks.get(program as usize)?.get(pc)?
     }
 
     /// The access that is about to happen, if it is one to a shared map.
@@ -175,6 +192,15 @@ impl Points {
             cell,
             does,
         })
+    }
+}
+
+/// Whether the instruction takes a spin lock, or gives it back.
+fn lock(insn: &Insn) -> Option<bool> {
+    match insn {
+        Insn::Call(CallTarget::Helper(SPIN_LOCK)) => Some(true),
+        Insn::Call(CallTarget::Helper(SPIN_UNLOCK)) => Some(false),
+        _ => None,
     }
 }
 

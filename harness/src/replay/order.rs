@@ -8,10 +8,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bpf::Program;
 use bpf::helper::Arg;
 use bpf::map::{MapId, MapType};
-use isa::ebpf::{AtomicOp, CallTarget, Insn, Wide};
+use bpf::{Program, kfunc};
+use isa::ebpf::{AtomicOp, Insn, Wide};
 use verifier::Verified;
 use verifier::facts::{Facts, RegKind, Region};
 
@@ -219,8 +219,10 @@ fn note(
         } => each(Some(*map as usize), &mut |u| {
             u.direct.get_or_insert(pc);
         }),
-        Insn::Call(CallTarget::Helper(id)) => {
-            note_helper(&mut each, *id, facts, pc);
+        Insn::Call(target) => {
+            if let Some(id) = kfunc::callee(*target) {
+                note_helper(&mut each, id, facts, pc);
+            }
         }
         _ => {}
     }
@@ -261,7 +263,8 @@ fn note_helper(
         });
     }
     // A pointer argument may lead into a value of some map.
-    let args = bpf::helper::prototype(id).map_or([Arg::UninitMem; 5], |p| p.args);
+    let prototype = bpf::helper::prototype(id).or_else(|| kfunc::of_callee(id));
+    let args = prototype.map_or([Arg::UninitMem; 5], |p| p.args);
     for (arg, register) in args.iter().zip(&facts.registers[1..]) {
         let (reads, writes) = match arg {
             Arg::Mem

@@ -1,24 +1,20 @@
-//! Nothing is left without a case: every row of the instruction table, every helper with a body,
+//! Nothing is left without a case: every row of the instruction table, every helper and kernel function with
+//! a body,
 //! every type of map.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bpf::helper::PROTOTYPES;
+use bpf::helper::{PROTOTYPES, has_body};
+use bpf::kfunc::{self, KFUNCS};
 use bpf::map::{Map, MapDef, MapType};
-use isa::ebpf::{CallTarget, Insn, table};
+use isa::ebpf::{Insn, table};
 use libtest_mimic::{Failed, Trial};
 
 use crate::case::Case;
 
 /// Rows that no loaded program holds: linking turns them into others, or they are refused.
-const NO_CASE: [&str; 5] = [
-    "lddw_map_fd",
-    "lddw_map_fd_value",
-    "lddw_btf_id",
-    "call_kfunc",
-    "callx",
-];
+const NO_CASE: [&str; 4] = ["lddw_map_fd", "lddw_map_fd_value", "lddw_btf_id", "callx"];
 
 /// Helpers that take a text in read-only memory, which assembly cannot declare; they are held
 /// against the kernel in `bpf/tests/helpers_text_vs_kernel.rs`.
@@ -70,13 +66,14 @@ fn instructions(cases: &[Arc<Case>]) -> Vec<String> {
 fn helpers(cases: &[Arc<Case>]) -> Vec<String> {
     let called: BTreeSet<u32> = insns(cases)
         .filter_map(|insn| match insn {
-            Insn::Call(CallTarget::Helper(id)) => Some(id),
+            Insn::Call(target) => kfunc::callee(target),
             _ => None,
         })
         .collect();
     PROTOTYPES
         .iter()
-        .filter(|p| p.modelled && !called.contains(&p.id))
+        .chain(&KFUNCS)
+        .filter(|p| has_body(p.id) && !called.contains(&p.id))
         .filter(|p| !NO_CASE_HELPERS.contains(&p.name))
         .map(|p| p.name.to_owned())
         .collect()

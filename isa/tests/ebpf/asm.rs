@@ -108,6 +108,8 @@ fn a_program_with_a_map_labels_and_a_helper() {
             max_entries: 1,
             flags: 0x400,
             inner: None,
+            lock: None,
+            timer: None,
             line: 2,
         }]
     );
@@ -432,7 +434,7 @@ const ERRORS: [(&str, &str); 35] = [
     ),
     (
         ".map a type=hash size=4",
-        "line 1, column 18: expected one of the keys type, key, value, entries, flags, inner, found `size`",
+        "line 1, column 18: expected one of the keys type, key, value, entries, flags, inner, lock, timer, found `size`",
     ),
     (
         ".map a type=hash entries=4294967296",

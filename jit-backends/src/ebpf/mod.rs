@@ -4,7 +4,7 @@
 use bpf::Program;
 use bpf::finding::{Finding, Stage};
 use caps::Caps;
-use isa::ebpf::{CallTarget, Insn, NoSymbols, Wide};
+use isa::ebpf::{Insn, NoSymbols, Wide};
 use isa::{CodeRange, Image, Isa, Relocation, RelocationKind, Resources, Symbol};
 use verifier::Verified;
 
@@ -38,10 +38,13 @@ impl Backend for Ebpf {
             .filter(|(_, insn)| !matches!(insn, Insn::WideTail))
             .map(|(pc, insn)| {
                 let bytes = image.code[pc * 8..(pc + insn.slots()) * 8].to_vec();
-                let text = match insn {
-                    Insn::Call(CallTarget::Helper(id)) => bpf::helper::name(*id)
-                        .map_or_else(|| format!("call {id}"), |name| format!("call {name}")),
-                    _ => insn.display(pc, &NoSymbols).to_string(),
+                let name = match insn {
+                    Insn::Call(target) => bpf::kfunc::callee(*target).and_then(bpf::helper::name),
+                    _ => None,
+                };
+                let text = match name {
+                    Some(name) => format!("call {name}"),
+                    None => insn.display(pc, &NoSymbols).to_string(),
                 };
                 ListingLine {
                     offset: pc * 8,
@@ -92,8 +95,8 @@ pub fn image(program: &Program, stack_bytes: usize) -> Result<Image, Refusal> {
                 map: *map as usize,
                 offset: u64::from(*offset),
             },
-            Insn::Call(CallTarget::Helper(id)) => {
-                resources.helpers.push(*id);
+            Insn::Call(target) => {
+                resources.helpers.extend(bpf::kfunc::callee(*target));
                 continue;
             }
             _ => continue,

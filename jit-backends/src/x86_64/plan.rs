@@ -53,7 +53,10 @@ impl Plan {
                 calls_out |= form.leaves_code();
                 state |= form.needs_state();
             }
-            if matches!(program.insns[pc], Insn::LoadPacket { .. }) {
+            if matches!(
+                program.insns[pc],
+                Insn::LoadPacket { .. } | Insn::Call(CallTarget::Kfunc { .. })
+            ) {
                 calls_out = true;
                 state = true;
             }

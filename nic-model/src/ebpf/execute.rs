@@ -2,6 +2,7 @@
 
 use bpf::helper;
 use bpf::helper::callback::{self, Callback, Turn, calls_back};
+use bpf::kfunc;
 use bpf::run::TrapCause;
 use bpf::skb::Stored;
 use isa::ebpf::{
@@ -203,7 +204,9 @@ impl Run<'_, '_> {
                     };
                     self.set(dst, value);
                 }
-                Insn::WideTail => return Err(trap(TrapCause::BadInstruction)),
+                Insn::WideTail | Insn::Call(CallTarget::Reg(_)) => {
+                    return Err(trap(TrapCause::BadInstruction));
+                }
                 Insn::Load {
                     size,
                     signed,
@@ -307,28 +310,22 @@ impl Run<'_, '_> {
                         Some(()) => next = 0,
                     }
                 }
-                Insn::Call(CallTarget::Helper(id)) if calls_back(id) => {
+                Insn::Call(target @ (CallTarget::Helper(_) | CallTarget::Kfunc { .. })) => {
+                    let id = kfunc::callee(target).ok_or(trap(TrapCause::BadInstruction))?;
                     let [_, r1, r2, r3, r4, r5, ..] = self.registers;
-                    let callback = callback::begin(id, self, [r1, r2, r3, r4, r5]).map_err(trap)?;
-                    next = self.turn(Box::new(callback), None, next).map_err(trap)?;
-                }
-                Insn::Call(CallTarget::Helper(id)) => {
-                    let [_, r1, r2, r3, r4, r5, ..] = self.registers;
-                    let arguments = [r1, r2, r3, r4, r5];
-                    let r0 = if program.has_handler {
-                        self.handle(id, arguments)
+                    let args = [r1, r2, r3, r4, r5];
+                    if program.has_handler {
+                        self.registers[0] = self.handle(id, args).map_err(trap)?;
+                    } else if calls_back(id) {
+                        let callback = callback::begin(id, self, args).map_err(trap)?;
+                        next = self.turn(Box::new(callback), None, next).map_err(trap)?;
                     } else {
-                        helper::call(id, self, arguments)
+                        self.registers[0] = helper::call(id, self, args).map_err(trap)?;
                     }
-                    .map_err(trap)?;
-                    self.registers[0] = r0;
                 }
                 Insn::Call(CallTarget::Local { offset }) => {
                     self.enter(next, None).map_err(trap)?;
                     next = jump(pc, offset);
-                }
-                Insn::Call(CallTarget::Kfunc { .. } | CallTarget::Reg(_)) => {
-                    return Err(trap(TrapCause::BadInstruction));
                 }
                 Insn::Exit => match self.leave().map_err(trap)? {
                     Some(caller) => next = caller,

@@ -349,6 +349,10 @@ impl Machine for Run<'_, '_> {
             .ok_or(TrapCause::BadMap { value: address })
     }
 
+    fn packet_address(&self, at: u32) -> u64 {
+        address::at(PACKET, at)
+    }
+
     fn environment(&self) -> &Environment {
         &self.program.environment
     }

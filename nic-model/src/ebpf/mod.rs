@@ -13,10 +13,10 @@ mod trace;
 use std::any::Any;
 use std::sync::{Arc, Weak};
 
-use bpf::Hook;
 use bpf::map::{MapId, MapSet};
 use bpf::run::{Batch, Environment};
 use bpf::trace::Observer;
+use bpf::{Hook, kfunc};
 use caps::CostClass;
 use isa::ebpf::{CallTarget, Insn, Wide};
 use isa::{Image, Isa, Symbol};
@@ -193,11 +193,12 @@ fn check_jumps(insns: &[Insn]) -> Result<(), LoadError> {
         if target.is_some_and(|t| !lands(t)) {
             return Err(malformed("a jump lands where no instruction is"));
         }
-        if matches!(
-            insn,
-            Insn::Call(CallTarget::Kfunc { .. } | CallTarget::Reg(_))
-        ) {
-            return Err(malformed("this engine calls helpers and functions only"));
+        if let Insn::Call(target @ (CallTarget::Kfunc { .. } | CallTarget::Reg(_))) = insn
+            && kfunc::callee(*target).is_none()
+        {
+            return Err(malformed(
+                "this engine calls helpers, functions and kernel functions that it knows",
+            ));
         }
     }
     match insns.last() {

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bpf::helper;
 use bpf::helper::callback::{self, Turn, calls_back};
+use bpf::kfunc;
 use bpf::run::TrapCause;
 use isa::x86_64::abi::{Entry, Helper, LOAD_OUTSIDE, RunState};
 
@@ -117,23 +118,37 @@ unsafe fn call_back(id: u32, args: [u64; 5], state: *mut RunState) -> u64 {
 }
 
 macro_rules! entries {
-    ($($ten:literal)*) => {
+    ($base:expr; $($ten:literal)*) => {
         [$(
-            entry::<{ $ten * 10 }>, entry::<{ $ten * 10 + 1 }>, entry::<{ $ten * 10 + 2 }>,
-            entry::<{ $ten * 10 + 3 }>, entry::<{ $ten * 10 + 4 }>, entry::<{ $ten * 10 + 5 }>,
-            entry::<{ $ten * 10 + 6 }>, entry::<{ $ten * 10 + 7 }>, entry::<{ $ten * 10 + 8 }>,
-            entry::<{ $ten * 10 + 9 }>,
+            entry::<{ $base + $ten * 10 + 0 }>,
+            entry::<{ $base + $ten * 10 + 1 }>,
+            entry::<{ $base + $ten * 10 + 2 }>,
+            entry::<{ $base + $ten * 10 + 3 }>,
+            entry::<{ $base + $ten * 10 + 4 }>,
+            entry::<{ $base + $ten * 10 + 5 }>,
+            entry::<{ $base + $ten * 10 + 6 }>,
+            entry::<{ $base + $ten * 10 + 7 }>,
+            entry::<{ $base + $ten * 10 + 8 }>,
+            entry::<{ $base + $ten * 10 + 9 }>,
         )*]
     };
 }
 
 /// The entries of all ids that Linux has; helpers without a body trap when they are called.
-static ENTRIES: [Helper; 220] = entries!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21);
+static ENTRIES: [Helper; 220] =
+    entries!(0; 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21);
 
-/// Address of the entry of a helper; `None` where Linux has none.
+/// The entries of kernel functions.
+static KERNEL_FUNCTIONS: [Helper; 60] = entries!(kfunc::BASE; 0 1 2 3 4 5);
+
+/// Address of the entry of a helper or kernel function; `None` where Linux has none.
 pub(super) fn helper(id: u32) -> Option<u64> {
     helper::name(id)?;
-    Some(*ENTRIES.get(id as usize)? as usize as u64)
+    let entry = match id.checked_sub(kfunc::BASE) {
+        Some(index) => KERNEL_FUNCTIONS.get(index as usize),
+        None => ENTRIES.get(id as usize),
+    };
+    Some(*entry? as usize as u64)
 }
 
 /// The tail call: the address to jump to, or 0 where the program goes on.

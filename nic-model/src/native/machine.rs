@@ -210,6 +210,10 @@ impl Machine for HostMachine<'_, '_> {
             .ok_or(TrapCause::BadMap { value: address })
     }
 
+    fn packet_address(&self, at: u32) -> u64 {
+        self.run.area as u64 + u64::from(at)
+    }
+
     fn environment(&self) -> &Environment {
         &self.run.program.environment
     }

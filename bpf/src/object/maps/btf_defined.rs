@@ -152,6 +152,7 @@ fn define(
             "value" => {
                 value.ty = Some(size()?);
                 def.value_type = pointee(btf, member.ty).unwrap_or(0);
+                def.special = btf.special_fields(def.value_type);
                 def.value_layout = pointee(btf, member.ty).and_then(|ty| layouts.of(ty));
             }
             "pinning" => pinned = number()? != 0,

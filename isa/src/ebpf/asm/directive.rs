@@ -5,7 +5,8 @@ use super::Builder;
 use super::error::AsmErrorKind;
 use super::token::{Cursor, Kind, Parsed, Token};
 
-/// A map declared by `.map NAME type=TYPE key=BYTES value=BYTES entries=N flags=N inner=NAME`.
+/// A map declared by `.map NAME type=TYPE key=BYTES value=BYTES entries=N flags=N inner=NAME
+/// lock=OFFSET timer=OFFSET`.
 ///
 /// The numbers are as written: whether such a map can exist is the map type's to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,10 @@ pub struct MapDecl {
     pub flags: u32,
     /// For a map of maps, the declared map that its inner maps are like.
     pub inner: Option<String>,
+    /// Byte offset of a `struct bpf_spin_lock` in a value.
+    pub lock: Option<u32>,
+    /// Byte offset of a `struct bpf_timer` in a value.
+    pub timer: Option<u32>,
     /// Line of the declaration, from 1.
     pub line: usize,
 }
@@ -201,11 +206,13 @@ fn map(cursor: &mut Cursor<'_>, program: &mut Builder) -> Parsed<()> {
     }
     let mut kind = None;
     let mut inner = None;
-    let mut numbers: [(&'static str, Option<u32>); 4] = [
+    let mut numbers: [(&'static str, Option<u32>); 6] = [
         ("key", None),
         ("value", None),
         ("entries", None),
         ("flags", None),
+        ("lock", None),
+        ("timer", None),
     ];
     while !cursor.is_done() {
         cursor.take(",");
@@ -226,7 +233,7 @@ fn map(cursor: &mut Cursor<'_>, program: &mut Builder) -> Parsed<()> {
             },
         }
     }
-    let [(_, key_size), (_, value_size), (_, max_entries), (_, flags)] = numbers;
+    let [key_size, value_size, max_entries, flags, lock, timer] = numbers.map(|(_, n)| n);
     let missing = |key| cursor.error(AsmErrorKind::MissingKey { key });
     program.maps.push(MapDecl {
         name: name.text.to_owned(),
@@ -236,13 +243,15 @@ fn map(cursor: &mut Cursor<'_>, program: &mut Builder) -> Parsed<()> {
         max_entries: max_entries.ok_or_else(|| missing("entries"))?,
         flags: flags.unwrap_or(0),
         inner,
+        lock,
+        timer,
         line,
     });
     Ok(())
 }
 
 /// The keys of `.map`.
-const KEYS: &str = "one of the keys type, key, value, entries, flags, inner";
+const KEYS: &str = "one of the keys type, key, value, entries, flags, inner, lock, timer";
 
 fn word(cursor: &mut Cursor<'_>, expected: &'static str) -> Parsed<String> {
     Ok(cursor.word(expected)?.text.to_owned())

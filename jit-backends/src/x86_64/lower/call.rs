@@ -2,8 +2,8 @@
 
 use std::mem::offset_of;
 
-use bpf::Program;
 use bpf::map::MapType;
+use bpf::{Program, kfunc};
 use dynasmrt::{DynasmApi, DynasmLabelApi};
 use isa::Symbol;
 use isa::ebpf::{CallTarget, Insn, MemSize, PacketBase, Reg};
@@ -172,12 +172,15 @@ impl Lowering<'_> {
                     "the call leads to no function of the program",
                 ),
             },
-            CallTarget::Kfunc { .. } => self.refuse(
-                pc,
-                "translate/kfunc",
-                insn.row().mnemonic(),
-                "kernel functions exist only in the kernel",
-            ),
+            CallTarget::Kfunc { .. } => match kfunc::callee(target) {
+                Some(id) => self.helper(pc, id),
+                None => self.refuse(
+                    pc,
+                    "translate/kfunc",
+                    insn.row().mnemonic(),
+                    "the kernel function is not known here",
+                ),
+            },
             CallTarget::Reg(_) => self.refuse(
                 pc,
                 "translate/opcode",

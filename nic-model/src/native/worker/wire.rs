@@ -1,5 +1,6 @@
 //! What goes to a worker and comes back, as values.
 
+use bpf::btf::fields::{SpecialField, SpecialKind};
 use bpf::fault::Area;
 use bpf::map::{MapDef, MapType};
 use bpf::run::{Emitted, Environment, Event, Frame, Trap, TrapCause};
@@ -33,6 +34,8 @@ pub(super) struct MapShape {
     max_entries: u32,
     flags: u32,
     extra: u64,
+    /// Structure, offset and size of the fields that copies leave alone.
+    special: Vec<(String, u32, u32)>,
 }
 
 impl MapShape {
@@ -45,6 +48,11 @@ impl MapShape {
             max_entries: def.max_entries,
             flags: def.flags,
             extra: def.extra,
+            special: def
+                .special
+                .iter()
+                .map(|f| (f.kind.name().to_owned(), f.offset, f.size))
+                .collect(),
         }
     }
 
@@ -55,6 +63,17 @@ impl MapShape {
             max_entries: self.max_entries,
             flags: self.flags,
             extra: self.extra,
+            special: self
+                .special
+                .iter()
+                .map(|(name, offset, size)| SpecialField {
+                    kind: SpecialKind::of(name).unwrap_or(SpecialKind::KernelPointer),
+                    offset: *offset,
+                    size: *size,
+                    contains: None,
+                    pointee: None,
+                })
+                .collect(),
             ..MapDef::new(&self.name, MapType::from_number(self.kind)?)
         })
     }
