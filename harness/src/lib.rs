@@ -75,6 +75,7 @@ pub mod outside;
 pub mod packets;
 pub mod pipeline;
 pub mod plugin;
+pub mod progress;
 pub mod races;
 pub mod replay;
 pub mod report;

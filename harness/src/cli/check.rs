@@ -8,6 +8,7 @@ use caps::Caps;
 use super::args::{CheckArgs, FailOn, Format};
 use super::input;
 use super::output::Output;
+use super::progress::Progress;
 use crate::decide::Verdict;
 use crate::error::{Error, Status};
 use crate::matrix::baseline::{self, Change};
@@ -42,10 +43,12 @@ pub(super) fn run(args: &CheckArgs, output: &mut Output) -> Result<Status, Error
             });
         }
     }
+    let bar = Progress::of(output, inputs.len() as u64, "programs");
     let whole = Matrix {
         nics: nics.iter().map(|nic| nic.name.clone()).collect(),
-        rows: cells::rows(&inputs, &nics),
+        rows: cells::rows(&inputs, &nics, &|programs| bar.done(programs)),
     };
+    bar.finish();
     if let Some(path) = &args.save {
         let document = document(&whole, None, false);
         let text = document

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::args::{ConformanceArgs, PluginArgs, WhatIfArgs};
 use super::input;
 use super::output::Output;
+use super::progress::Progress;
 use super::repro;
 use crate::conformance::{self, Answer, Case, Expected, Summary};
 use crate::error::{Error, Status};
@@ -39,22 +40,28 @@ pub(super) fn run(args: &ConformanceArgs, output: &mut Output) -> Result<Status,
         let repro = Repro::of_case(case, &side, expected);
         repro::keep(&args.repros.repro_out, &name, repro, &side, output)
     };
-    if args.paths.is_empty() {
-        for (name, text) in conformance::embedded() {
-            one(name, text.as_bytes(), &side, keep, &mut summary);
-        }
-    }
+    let embedded = conformance::embedded();
+    let embedded = if args.paths.is_empty() { embedded } else { &[] };
+    let mut found = Vec::new();
     for path in &args.paths {
-        for file in files(path)? {
-            let name = file.display().to_string();
-            match input::read(&file, MOST_FILE) {
-                Ok(bytes) => one(&name, &bytes, &side, keep, &mut summary),
-                Err(error) => {
-                    summary.add(conformance::unreadable(&name, &error.to_string()));
-                }
+        found.extend(files(path)?);
+    }
+    let bar = Progress::of(output, (embedded.len() + found.len()) as u64, "cases");
+    for (name, text) in embedded {
+        one(name, text.as_bytes(), &side, keep, &mut summary);
+        bar.done(1);
+    }
+    for file in found {
+        let name = file.display().to_string();
+        match input::read(&file, MOST_FILE) {
+            Ok(bytes) => one(&name, &bytes, &side, keep, &mut summary),
+            Err(error) => {
+                summary.add(conformance::unreadable(&name, &error.to_string()));
             }
         }
+        bar.done(1);
     }
+    bar.finish();
     if summary.cases.iter().any(|case| case.error.is_some()) {
         status = status.worst(Status::Input);
     }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::args::FuzzArgs;
 use super::conformance::side;
 use super::output::Output;
+use super::progress::Progress;
 use super::repro;
 use crate::clock::Stopwatch;
 use crate::error::{Error, Status};
@@ -31,7 +32,9 @@ pub(super) fn run(args: &FuzzArgs, output: &mut Output) -> Result<Status, Error>
         threads: args.threads,
     };
     let watch = Stopwatch::start();
-    let report = fuzz::run(&side, &settings)?;
+    let bar = Progress::of(output, settings.cases, "programs");
+    let report = fuzz::run_telling(&side, &settings, &|cases| bar.done(cases))?;
+    bar.finish();
     let seconds = watch.elapsed().as_secs_f64();
     let rate = report.cases as f64 * 60.0 / seconds.max(1e-9);
     let kept = report.found.as_ref().and_then(|found| {

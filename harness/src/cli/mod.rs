@@ -9,20 +9,23 @@ mod fuzz;
 mod input;
 mod inspect;
 mod jit;
+mod man;
 mod mutants;
 mod nic;
 mod output;
 mod pcap;
+mod progress;
 mod repro;
 mod run;
 mod snapshot;
 mod test;
 mod verify;
+mod version;
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::Parser as _;
 use nic_model::Workers;
 
 use self::args::{Cli, Color, Command, Format};
@@ -92,6 +95,9 @@ fn worker() -> Result<Status, Error> {
 }
 
 fn dispatch(cli: Cli, output: &mut Output) -> Result<Status, Error> {
+    if cli.version {
+        return version::run(cli.verbose, output);
+    }
     match cli.command {
         None => demo::run(output),
         Some(Command::Nic { what }) => nic::run(&what, output),
@@ -109,12 +115,7 @@ fn dispatch(cli: Cli, output: &mut Output) -> Result<Status, Error> {
         Some(Command::Pcap { what }) => pcap::run(&what, output),
         Some(Command::Explain { rule }) => explain::run(rule.as_deref(), output),
         Some(Command::Worker) => worker(),
-        Some(Command::Completions { shell }) => {
-            let mut command = Cli::command();
-            let mut text = Vec::new();
-            clap_complete::generate(shell, &mut command, "nicbed", &mut text);
-            output.print_bytes(&text)?;
-            Ok(Status::Ok)
-        }
+        Some(Command::Completions { shell }) => man::completions(shell, output),
+        Some(Command::Man { dir }) => man::run(dir.as_deref(), output),
     }
 }

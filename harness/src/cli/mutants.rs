@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::args::{MutantsArgs, WhatIfArgs};
 use super::output::Output;
+use super::progress::Progress;
 use super::{input, workers};
 use crate::error::{Error, Status};
 use crate::mutants::{self, Budget, Counts, Summary};
@@ -30,7 +31,11 @@ pub(super) fn run(args: &MutantsArgs, output: &mut Output) -> Result<Status, Err
         mutants: args.mutants,
         packets: args.packets.clamp(1, 4096),
     };
-    let summary = mutants::run(device.backend(), device.caps(), &workers(), budget)?;
+    let bar = Progress::of(output, budget.programs, "programs");
+    let done = |programs| bar.done(programs);
+    let (backend, caps) = (device.backend(), device.caps());
+    let summary = mutants::run_telling(backend, caps, &workers(), budget, &done)?;
+    bar.finish();
     let trusted = summary.false_alarms.is_empty();
     let enough = summary.share().is_none_or(|share| share >= ENOUGH);
     if json {

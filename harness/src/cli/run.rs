@@ -1,7 +1,6 @@
 //! `nicbed run`
 
 use bpf::run::Environment;
-use indicatif::{ProgressBar, ProgressStyle};
 use pcaps::{CaptureReader, ReadOptions};
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -14,6 +13,7 @@ use serde_json::Value;
 use super::args::{LoadArgs, OnMismatchArg, OrderArg, ReferenceArg, RunArgs};
 use super::input;
 use super::output::Output;
+use super::progress::Progress;
 use super::repro;
 use crate::decide::Verdict;
 use crate::error::{Error, Status};
@@ -368,10 +368,10 @@ fn replay(
                     trace = testbed.trace(frame, sink)?;
                 } else if testbed.push(frame) {
                     testbed.flush(sink)?;
-                    bar.inc(std::mem::take(&mut consumed));
+                    bar.done(std::mem::take(&mut consumed));
                 }
             }
-            bar.inc(consumed);
+            bar.done(consumed);
         }
         for warning in reader.warnings() {
             output.warn(&format!("{name}: {warning}"));
@@ -391,25 +391,14 @@ fn replay(
             format!("--trace {packet}: the captures have only {number} packets")
         });
     }
-    bar.finish_and_clear();
+    bar.finish();
     Ok((trace, kept))
 }
 
-fn progress(paths: &[PathBuf], output: &Output) -> ProgressBar {
-    if !output.progress {
-        return ProgressBar::hidden();
-    }
-    let total: u64 = paths
-        .iter()
-        .filter_map(|p| std::fs::metadata(p).ok())
-        .map(|m| m.len())
-        .sum();
-    let bar = ProgressBar::new(total);
-    let template = "{bar:32} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar
+/// A bar over the bytes of all captures that are files.
+fn progress(paths: &[PathBuf], output: &Output) -> Progress {
+    let metadata = paths.iter().filter_map(|p| std::fs::metadata(p).ok());
+    Progress::of_bytes(output, metadata.map(|m| m.len()).sum())
 }
 
 fn write_maps(path: &Path, document: &bpf::map::json::MapsJson) -> Result<(), Error> {

@@ -17,6 +17,7 @@ pub use coverage::Coverage;
 
 use crate::error::Error;
 use crate::packets::Packets;
+use crate::progress::{Done, silent};
 use crate::side::{NotTaken, Side};
 use crate::trial::{Mismatch, Trial};
 
@@ -132,6 +133,14 @@ enum Answer {
 /// # Errors
 /// If the machine lacks what a side needs, or threads cannot be started.
 pub fn run(side: &Side<'_>, settings: &Settings) -> Result<Report, Error> {
+    run_telling(side, settings, &silent)
+}
+
+/// The same; `done` is told of each case.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_telling(side: &Side<'_>, settings: &Settings, done: &Done<'_>) -> Result<Report, Error> {
     let mut references = vec![Side::Interp, Side::Rbpf];
     references.retain(|reference| reference.name() != side.name());
     if settings.kernel {
@@ -154,7 +163,11 @@ pub fn run(side: &Side<'_>, settings: &Settings) -> Result<Report, Error> {
         let answers: Result<Vec<Answer>, Error> = pool.install(|| {
             chunk
                 .into_par_iter()
-                .map(|case| one(side, &references, settings, case))
+                .map(|case| {
+                    let answer = one(side, &references, settings, case);
+                    done(1);
+                    answer
+                })
                 .collect()
         });
         for answer in answers? {

@@ -11,6 +11,7 @@ use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use super::{Cell, Row};
 use crate::decide::Verdict;
 use crate::pipeline::{self, Assessment};
+use crate::progress::Done;
 
 /// A program of an object, or what stands in its place.
 #[derive(Clone, Debug)]
@@ -41,14 +42,18 @@ pub enum Input {
 }
 
 /// The rows of `inputs`, in their order. The programs of an object are loaded one after the
-/// other: what a NIC's driver learns of one counts for the next.
-pub fn rows(inputs: &[Input], nics: &[Arc<Caps>]) -> Vec<Row> {
+/// other: what a NIC's driver learns of one counts for the next. `done` is told of each row.
+pub fn rows(inputs: &[Input], nics: &[Arc<Caps>], done: &Done<'_>) -> Vec<Row> {
     let together = |a: &Input, b: &Input| match (a, b) {
         (Input::Program { object: a, .. }, Input::Program { object: b, .. }) => a == b,
         _ => false,
     };
     let groups: Vec<&[Input]> = inputs.chunk_by(together).collect();
-    let rows = groups.par_iter().map(|group| rows_of(group, nics));
+    let rows = groups.par_iter().map(|group| {
+        let rows = rows_of(group, nics);
+        done(rows.len() as u64);
+        rows
+    });
     rows.flatten_iter().collect()
 }
 

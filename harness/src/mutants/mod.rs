@@ -38,6 +38,7 @@ pub use kind::{Kind, Mutator, Surroundings, mutator};
 use crate::error::Error;
 use crate::mapdiff::hex;
 use crate::packets::Aimed;
+use crate::progress::{Done, silent};
 use crate::side::{Device, Side};
 use course::Course;
 
@@ -155,6 +156,20 @@ pub fn run(
     workers: &Arc<Workers>,
     budget: Budget,
 ) -> Result<Summary, Error> {
+    run_telling(backend, caps, workers, budget, &silent)
+}
+
+/// The same; `done` is told of each program.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_telling(
+    backend: &dyn Backend,
+    caps: &Arc<Caps>,
+    workers: &Arc<Workers>,
+    budget: Budget,
+    done: &Done<'_>,
+) -> Result<Summary, Error> {
     let mutator = mutator(backend.isa()).ok_or_else(|| {
         Error::usage(format!(
             "nobody has written down how instructions of {} go wrong",
@@ -176,7 +191,11 @@ pub fn run(
     };
     let results: Vec<Answer> = (0..budget.programs)
         .into_par_iter()
-        .map(|index| bench.program(bench.seed(index)))
+        .map(|index| {
+            let answer = bench.program(bench.seed(index));
+            done(1);
+            answer
+        })
         .collect::<Result<_, Error>>()?;
     let mut summary = Summary {
         backend: backend.name().to_owned(),

@@ -10,8 +10,12 @@ use super::{LoadArgs, NicArgs, OneNicArgs};
 #[derive(Debug, Subcommand)]
 pub enum NicCommand {
     /// List the built-in profiles.
+    ///
+    /// Example: nicbed nic list
     List,
-    /// Show one profile.
+    /// Show what one NIC declares, each fact with its source.
+    ///
+    /// Example: nicbed nic show agilio-cx
     Show {
         /// Name of a built-in profile, or path of a profile's TOML file.
         nic: String,

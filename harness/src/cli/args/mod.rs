@@ -28,11 +28,24 @@ pub use test::{CoverageArg, CoverageForm, TestArgs};
 ///
 /// Example: nicbed check my_xdp.o --nic all
 #[derive(Debug, Parser)]
-#[command(name = "nicbed", version, max_term_width = 100)]
+#[command(
+    name = "nicbed",
+    version,
+    disable_version_flag = true,
+    max_term_width = 100
+)]
 pub struct Cli {
     /// What to do; nothing means the demo.
     #[command(subcommand)]
     pub command: Option<Command>,
+
+    /// Print the version.
+    #[arg(short = 'V', long)]
+    pub version: bool,
+
+    /// With --version: also commit, compiler, kernel, backends and NICs.
+    #[arg(long, requires = "version")]
+    pub verbose: bool,
 
     #[expect(missing_docs, reason = "a group of options has no text of its own")]
     #[command(flatten)]
@@ -174,6 +187,13 @@ pub enum Command {
     Completions {
         /// Shell.
         shell: clap_complete::Shell,
+    },
+    /// Write man pages, one for each command.
+    ///
+    /// Example: nicbed man ~/.local/share/man/man1
+    Man {
+        /// Folder to write them to; without it the page of nicbed itself goes to stdout.
+        dir: Option<std::path::PathBuf>,
     },
 
     /// Serves native images that run in processes of their own; started by nicbed itself.

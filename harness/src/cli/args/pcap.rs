@@ -8,11 +8,15 @@ use clap::{Args, Subcommand};
 #[derive(Debug, Subcommand)]
 pub enum PcapCommand {
     /// Summarise a capture.
+    ///
+    /// Example: nicbed pcap info traffic.pcapng
     Info {
         /// Capture: pcap or pcapng, `-` for stdin.
         file: PathBuf,
     },
     /// Generate a capture; the same options give the same bytes.
+    ///
+    /// Example: nicbed pcap gen --mix imix --packets 10000 -o imix.pcap
     Gen(GenArgs),
 }
 
