@@ -194,6 +194,13 @@ pub(super) fn given(
             .about(prototype.name)
             .why(format!("r{reg} is {}", describe(&cx.platform, value)))
     };
+    if value.kind.or_null() {
+        return Err(problem(
+            Rule::NullPointer,
+            format!("R{reg} type={}: it may be null", value.kind.name()),
+        )
+        .help(format!("compare r{reg} with 0, and give 0 if it is")));
+    }
     let field = field(cx, prototype, 1, &state.top.regs[1])?;
     let Some(points) = cx.platform.declared.pointee(field) else {
         return Err(problem(

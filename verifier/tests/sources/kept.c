@@ -72,6 +72,20 @@ SEC("tc") int put_and_taken(struct __sk_buff *ctx)
 	return 0;
 }
 
+/* reject verify/null-pointer */
+SEC("tc") int put_unchecked(struct __sk_buff *ctx)
+{
+	struct value *value = look_up();
+	struct item *item;
+
+	if (!value)
+		return 0;
+	item = bpf_kptr_xchg(&value->item, new(struct item));
+	if (item)
+		bpf_obj_drop_impl(item, 0);
+	return 0;
+}
+
 /* reject verify/reference */
 SEC("tc") int taken_and_lost(struct __sk_buff *ctx)
 {
@@ -231,7 +245,10 @@ SEC("tc") int task_that_is_not_owned(struct __sk_buff *ctx)
 
 	if (!value)
 		return 0;
-	task = bpf_kptr_xchg(&value->task, value->seen);
+	task = value->seen;
+	if (!task)
+		return 0;
+	task = bpf_kptr_xchg(&value->task, task);
 	if (task)
 		bpf_task_release(task);
 	return 0;
