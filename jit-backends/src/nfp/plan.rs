@@ -59,7 +59,7 @@ impl Function {
 #[derive(Debug)]
 pub(super) struct Plan<'a> {
     pub(super) program: &'a Program,
-    verified: &'a Verified,
+    pub(super) verified: &'a Verified,
     pub(super) caps: &'a Caps,
     /// One for each slot.
     pub(super) steps: Vec<Step>,

@@ -26,6 +26,7 @@ use caps::Caps;
 use isa::ebpf::{AtomicOp, CallTarget, Insn, Operand as Source, Reg, Wide, Width};
 use isa::nfp::Operand::{self, A, B, Both};
 use isa::nfp::abi::{self, DeviceWord};
+use isa::nfp::learned::{Learned, WordUse};
 use isa::{Image, Isa, Resources};
 use verifier::Verified;
 use verifier::facts::Region;
@@ -346,6 +347,16 @@ fn device_words(plan: &Plan<'_>, places: &Places) -> Vec<u64> {
         };
         for word in access.min / 4..(access.max + i64::from(access.size) + 3) / 4 {
             *counters.entry((map as u16, (word / 32) as u8)).or_default() |= 1 << (word % 32);
+        }
+    }
+    // An atomic that several maps share has no one map in its facts; the checks saw each.
+    let learned = Learned::decode(&plan.verified.device).unwrap_or_default();
+    for map in &learned.maps {
+        let words = map.words.iter().enumerate();
+        for (word, _) in words.filter(|(_, word)| word.used == WordUse::Atomic) {
+            *counters
+                .entry((map.map as u16, (word / 32) as u8))
+                .or_default() |= 1 << (word % 32);
         }
     }
     words.extend(
