@@ -279,3 +279,84 @@ fn bits_and_layers_of_a_frame_are_masked() {
     )
     .status(1);
 }
+
+#[test]
+fn structures_are_told_and_written_by_their_members() {
+    let sandbox = Sandbox::new("test_files_members");
+    let object = program("counters.o");
+    sandbox.write(
+        "a.nicbed.toml",
+        format!(
+            "object = {object:?}\nnics = ['x86-dpu']\n[[test]]\nname = 'one'\n[[test.packet]]\n\
+             send = 'eth / arp'\n[[test.packet.maps.counters]]\nkey = 256\n\
+             values = [{{ packets = 7, bytes = 42 }}]\n"
+        ),
+    );
+    let ran = sandbox.nicbed(&["test", "."]).status(1);
+    let told = "expected {\"bytes\":42,\"packets\":7}, got {\"bytes\":42,\"packets\":1}";
+    assert!(ran.out().contains(told), "{}", ran.out());
+    sandbox.nicbed(&["test", ".", "--update"]).status(0);
+    let after = content(&sandbox, "a.nicbed.toml");
+    assert!(
+        after.contains("values = [{ bytes = 42, packets = 1 }]"),
+        "{after}"
+    );
+}
+
+/// The blocks of the guide between fences of this kind.
+fn fenced(page: &str, kind: &str) -> Vec<String> {
+    let start = format!("```{kind}\n");
+    let blocks = page.split(&start).skip(1);
+    blocks
+        .map(|rest| rest.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the environment says which tools a run may not go without"
+)]
+fn the_guide_prints_what_it_says() {
+    let page = std::fs::read_to_string(root().join("docs/testing-your-program.md")).unwrap();
+    let sandbox = Sandbox::new("test_files_guide");
+    sandbox.write("drop53.c", &fenced(&page, "c")[0]);
+    sandbox.write("drop53.nicbed.toml", &fenced(&page, "toml")[0]);
+    let include = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);
+    let folder = sandbox.path("");
+    let clang = std::process::Command::new("clang-19")
+        .args(["-O2", "-g", "--target=bpf", &include])
+        .args(["-c", "drop53.c", "-o", "drop53.o"])
+        .current_dir(&folder)
+        .status();
+    if !clang.is_ok_and(|status| status.success()) {
+        let required = std::env::var("NICBED_REQUIRE").unwrap_or_default();
+        assert!(!required.contains("clang"), "NICBED_REQUIRE names clang");
+        println!("skipped: needs clang");
+        return;
+    }
+    let mut commands = 0;
+    let mut lines = page.lines().peekable();
+    while let Some(line) = lines.next() {
+        let Some(command) = line.strip_prefix("    $ nicbed ") else {
+            continue;
+        };
+        let words: Vec<&str> = command.split(' ').collect();
+        let ran = sandbox.nicbed(&words);
+        // Results are told on stdout, what was written on stderr.
+        let got = format!("{}{}", ran.out(), ran.stderr);
+        let here = text(&std::fs::canonicalize(&folder).unwrap());
+        let got = got.replace(here.trim_end_matches('/'), "/work");
+        let mut rest = got.lines().map(str::trim_end);
+        while let Some(line) = lines.next_if(|l| l.is_empty() || l.starts_with("    ")) {
+            let line = line.trim_start_matches(' ').trim_end();
+            let is = |got: &str| got.trim_start() == line;
+            assert!(
+                line == "…" || line.is_empty() || rest.any(is),
+                "`{command}` does not print `{line}` there, but\n{got}"
+            );
+        }
+        commands += 1;
+    }
+    assert_eq!(commands, 3);
+}

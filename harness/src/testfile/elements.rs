@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use bpf::map::json::typed_bytes;
-use bpf::map::{Map, MapSet};
+use bpf::map::json::{key_bytes, typed_bytes};
+use bpf::map::{Layout, LayoutKind, Map, MapSet};
 use serde_json::{Value, json};
 
 use super::expect::{Failure, Key};
@@ -47,8 +47,7 @@ pub fn failures(
 /// Both texts and what would be right, if the element is not as expected.
 fn element(map: &Map, is: &ElementIs) -> Result<Option<(String, String, Value)>, String> {
     let def = map.def();
-    let key = typed_bytes(&is.key, def.key_size as usize, def.key_layout.as_deref())
-        .map_err(|e| format!("the key: {e}"))?;
+    let key = key_bytes(def, &is.key).map_err(|e| format!("the key: {e}"))?;
     let value = |value: &Value| value_of(map, value);
     let got = map.host_lookup(&key).ok();
     let expected = match (&is.value, &is.values) {
@@ -91,12 +90,35 @@ fn element(map: &Map, is: &ElementIs) -> Result<Option<(String, String, Value)>,
         let now = got
             .as_ref()
             .map_or(json!({ "absent": true }), |got| now(map, is, got));
-        (
-            expected.map_or_else(absent, |pattern| pattern.text()),
-            got.as_deref().map_or_else(absent, hex),
-            now,
-        )
+        match by_members(is, &now) {
+            Some((expected, got)) => (expected, got, now),
+            None => (
+                expected.map_or_else(absent, |pattern| pattern.text()),
+                got.as_deref().map_or_else(absent, hex),
+                now,
+            ),
+        }
     }))
+}
+
+/// Both texts by the members of structures, where the file tells them so.
+fn by_members(is: &ElementIs, now: &Value) -> Option<(String, String)> {
+    let values = |all: &[Value]| {
+        all.iter()
+            .map(Value::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    match (&is.value, &is.values) {
+        (Some(value), _) if value.is_object() => {
+            Some((value.to_string(), now.get("value")?.to_string()))
+        }
+        (None, Some(all)) if !all.is_empty() && all.iter().all(Value::is_object) => {
+            let got = now.get("values")?.as_array()?;
+            Some((values(all), values(got.get(..all.len())?)))
+        }
+        _ => None,
+    }
 }
 
 fn value_of(map: &Map, value: &Value) -> Result<Pattern, String> {
@@ -117,13 +139,13 @@ fn value_of(map: &Map, value: &Value) -> Result<Pattern, String> {
         .map_err(|e| format!("the value: {e}"))
 }
 
-/// The element as a file says it: numbers where the file has numbers.
+/// The element as a file says it: numbers where the file has numbers, members where it has
+/// members.
 fn now(map: &Map, is: &ElementIs, got: &[u8]) -> Value {
+    let layout = map.def().value_layout.as_deref();
     let one = |bytes: &[u8], before: Option<&Value>| match bytes.len() {
-        1..=8 if before.is_none_or(Value::is_number) => {
-            let bytes = bytes.iter().rev();
-            Value::from(bytes.fold(0_u64, |number, byte| number << 8 | u64::from(*byte)))
-        }
+        1..=8 if before.is_none_or(Value::is_number) => number(bytes),
+        _ if before.is_some_and(Value::is_object) => members(layout, bytes),
         _ => Value::from(hex(bytes)),
     };
     if !map.kind().is_percpu() {
@@ -136,4 +158,31 @@ fn now(map: &Map, is: &ElementIs, got: &[u8]) -> Value {
         .enumerate()
         .map(|(at, bytes)| one(&bytes[..size.min(bytes.len())], before.get(at)));
     json!({ "values": values.collect::<Vec<_>>() })
+}
+
+fn number(bytes: &[u8]) -> Value {
+    let bytes = bytes.iter().rev();
+    Value::from(bytes.fold(0_u64, |number, byte| number << 8 | u64::from(*byte)))
+}
+
+/// A structure by its members, where they lie apart; numbers are without sign, whatever is longer
+/// is in digits.
+fn members(layout: Option<&Layout>, bytes: &[u8]) -> Value {
+    let composite = layout.and_then(|layout| match &layout.kind {
+        LayoutKind::Composite { members } => Some(members),
+        _ => None,
+    });
+    let mut end = 0;
+    let named = composite.into_iter().flatten().map(|member| {
+        let start = member.bit_offset as usize;
+        let whole = member.bits.is_none() && start.is_multiple_of(8) && start / 8 >= end;
+        end = start / 8 + member.layout.size as usize;
+        let bytes = bytes.get(start / 8..end).filter(|_| whole)?;
+        Some((member.name.clone(), members(Some(&member.layout), bytes)))
+    });
+    match named.collect::<Option<serde_json::Map<_, _>>>() {
+        Some(named) if !named.is_empty() => Value::Object(named),
+        _ if (1..=8).contains(&bytes.len()) => number(bytes),
+        _ => Value::from(hex(bytes)),
+    }
 }

@@ -49,7 +49,7 @@ use serde_json::Value;
 pub use bytes::{BytesError, bytes, global_bytes};
 pub use dump::dump;
 pub use seed::apply;
-pub use typed::typed_bytes;
+pub use typed::{key_bytes, typed_bytes};
 
 use super::Errno;
 

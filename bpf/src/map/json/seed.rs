@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::bytes::{BytesError, global_bytes, prefix};
-use super::typed::typed_bytes;
+use super::bytes::{BytesError, global_bytes};
+use super::typed::{key_bytes, typed_bytes};
 use super::{EntryJson, JsonError, MapsJson};
 use crate::map::{DataSection, Errno, Map, MapId, MapSet, MapType};
 use crate::program::Global;
@@ -52,21 +52,10 @@ impl Place<'_> {
     }
 
     fn key(&self) -> Result<Vec<u8>, JsonError> {
-        let size = self.map.def().key_size as usize;
         let Some(key) = &self.entry.key else {
             return Err(self.expected("a `key`"));
         };
-        if self.map.kind() == MapType::LpmTrie
-            && let Value::String(text) = key
-            && text.contains('/')
-        {
-            return prefix(text, size).ok_or_else(|| {
-                let text = text.clone();
-                self.problem("key", BytesError::Prefix { text, bytes: size })
-            });
-        }
-        typed_bytes(key, size, self.map.def().key_layout.as_deref())
-            .map_err(|problem| self.problem("key", problem))
+        key_bytes(self.map.def(), key).map_err(|problem| self.problem("key", problem))
     }
 
     fn typed_value(&self, field: &'static str, value: &Value) -> Result<Vec<u8>, JsonError> {

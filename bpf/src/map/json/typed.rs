@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::bytes::{BytesError, bytes, number, number_fits};
-use crate::map::{Layout, LayoutKind, MemberLayout};
+use super::bytes::{BytesError, bytes, number, number_fits, prefix};
+use crate::map::{Layout, LayoutKind, MapDef, MapType, MemberLayout};
 
 /// The bytes of a field of `size` bytes that `layout` describes, as the module above says:
 /// objects are structures, lists arrays; whatever else goes as in [`bytes`].
@@ -43,6 +43,25 @@ pub fn typed_bytes(
         }
         _ => bytes(value, size),
     }
+}
+
+/// The bytes of a key of a map: as in [`typed_bytes`], and in a longest-prefix map also of a string
+/// `ADDRESS/LENGTH`.
+///
+/// # Errors
+/// [`BytesError`].
+pub fn key_bytes(def: &MapDef, key: &Value) -> Result<Vec<u8>, BytesError> {
+    let size = def.key_size as usize;
+    if def.kind == MapType::LpmTrie
+        && let Value::String(text) = key
+        && text.contains('/')
+    {
+        return prefix(text, size).ok_or_else(|| BytesError::Prefix {
+            text: text.clone(),
+            bytes: size,
+        });
+    }
+    typed_bytes(key, size, def.key_layout.as_deref())
 }
 
 fn structure(
