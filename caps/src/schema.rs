@@ -259,6 +259,13 @@ pub static ROWS: &[Row] = &[
         "whether code can hold the address of a map's value, as global variables need",
     ),
     row(
+        "exact",
+        Flag,
+        Optional,
+        0,
+        "translate as the vendor's driver does, its mistakes and guesses included (backend nfp)",
+    ),
+    row(
         "helper.*.key_regions",
         Names(Domain::Regions),
         Optional,

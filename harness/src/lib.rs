@@ -91,5 +91,6 @@ pub mod testfile;
 pub mod trace;
 pub mod trial;
 pub mod verdicts;
+pub mod words;
 
 pub use error::{Error, Status};

@@ -97,6 +97,7 @@ fn replay(
 ) -> Result<Status, Error> {
     let what_if = WhatIfArgs {
         set: what_if.iter().map(|s| (*s).to_owned()).collect(),
+        driver_exact: false,
         record: None,
     };
     let caps = input::nic(nic, &what_if)?;

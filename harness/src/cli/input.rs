@@ -234,7 +234,8 @@ pub(super) fn nic(name: &str, what_if: &WhatIfArgs) -> Result<Arc<Caps>, Error> 
             .with_record(&bytes)
             .map_err(|e| Error::input(format!("{}: {e}", record.display())))?;
     }
-    for set in &what_if.set {
+    let exact = what_if.driver_exact.then_some("driver.exact=true");
+    for set in what_if.set.iter().map(String::as_str).chain(exact) {
         nic = caps::apply_set(&nic, set).map_err(|e| Error::usage(e.to_string()))?;
     }
     pipeline::read_capabilities(&Arc::new(nic)).map_err(|e| Error::input(format!("{name}: {e}")))

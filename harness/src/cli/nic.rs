@@ -54,6 +54,7 @@ fn show(name: &str, set: &[String], output: &mut Output) -> Result<Status, Error
         name,
         &WhatIfArgs {
             set: set.to_vec(),
+            driver_exact: false,
             record: None,
         },
     )?;

@@ -3,8 +3,9 @@
 
 use bpf::{Hook, Program};
 use caps::{Bound, Caps, Value};
-use isa::ebpf::{CallTarget, Insn, Reg};
+use isa::ebpf::{CallTarget, Insn, Operand, Reg};
 use isa::nfp::abi::FRAME_UNIT;
+use isa::nfp::learned::{Learned, Visited};
 use verifier::{Facts, Verified};
 
 use super::pass::{Copy, Window};
@@ -27,6 +28,8 @@ pub(super) struct Step {
     pub(super) window: Option<Window>,
     /// For the first load of a copy: all of it.
     pub(super) copy: Option<Copy>,
+    /// What a pass has to say of it.
+    pub(super) note: Option<&'static str>,
 }
 
 /// A function of the program.
@@ -55,12 +58,25 @@ impl Function {
     }
 }
 
+/// Least and largest unsigned value of an instruction's operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Operands {
+    pub(super) dst: (u64, u64),
+    pub(super) src: (u64, u64),
+}
+
+/// The largest addend that goes into the command itself.
+const SMALL: u64 = 0xffff;
+
 /// A whole program.
 #[derive(Debug)]
 pub(super) struct Plan<'a> {
     pub(super) program: &'a Program,
     pub(super) verified: &'a Verified,
     pub(super) caps: &'a Caps,
+    /// Make the driver's own words, its mistakes and guesses included.
+    pub(super) exact: bool,
+    learned: Learned,
     /// One for each slot.
     pub(super) steps: Vec<Step>,
     pub(super) functions: Vec<Function>,
@@ -80,6 +96,7 @@ impl<'a> Plan<'a> {
                 negated: false,
                 window: None,
                 copy: None,
+                note: None,
             })
             .collect();
         for (pc, insn) in program.insns.iter().enumerate() {
@@ -92,6 +109,8 @@ impl<'a> Plan<'a> {
             program,
             verified,
             caps,
+            exact: is_exact(caps),
+            learned: Learned::decode(&verified.device).unwrap_or_default(),
             steps,
             functions: functions(program, verified),
         };
@@ -105,6 +124,44 @@ impl<'a> Plan<'a> {
     /// What holds at `pc`.
     pub(super) fn facts(&self, pc: usize) -> &Facts {
         self.verified.facts(pc)
+    }
+
+    /// Bounds of the operands of the arithmetic at `pc`: over all paths, or as the driver saw
+    /// them.
+    pub(super) fn operands(&self, pc: usize, dst: Reg, src: Operand) -> Operands {
+        if let Some(seen) = self.visited(pc) {
+            return Operands {
+                dst: seen.dst,
+                src: seen.src,
+            };
+        }
+        let registers = &self.facts(pc).registers;
+        let bounds = |reg: Reg| {
+            let range = &registers[reg.index()].range;
+            (range.umin, range.umax)
+        };
+        Operands {
+            dst: bounds(dst),
+            src: match src {
+                Operand::Reg(src) => bounds(src),
+                Operand::Imm(imm) => (u64::from(imm as u32), u64::from(imm as u32)),
+            },
+        }
+    }
+
+    /// Whether the addend of the atomic at `pc` may be at most 0xffff, and whether it may be
+    /// more.
+    pub(super) fn addend(&self, pc: usize, src: Reg) -> (bool, bool) {
+        if let Some(seen) = self.visited(pc) {
+            return (seen.maybe16, seen.over16);
+        }
+        let bits = self.facts(pc).registers[src.index()].range.bits;
+        (bits.value <= SMALL, bits.value | bits.mask > SMALL)
+    }
+
+    /// What the driver saw at `pc`, if that decides.
+    fn visited(&self, pc: usize) -> Option<&Visited> {
+        self.learned.at(pc).filter(|_| self.exact)
     }
 
     /// The function that holds `pc`, as an index.
@@ -185,6 +242,12 @@ impl<'a> Plan<'a> {
             }
         }
     }
+}
+
+/// Whether the profile asks for the driver's own words.
+fn is_exact(caps: &Caps) -> bool {
+    caps.fact("driver.exact")
+        .is_some_and(|fact| fact.value == Value::Flag(true))
 }
 
 fn functions(program: &Program, verified: &Verified) -> Vec<Function> {

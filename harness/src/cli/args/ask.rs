@@ -165,6 +165,11 @@ pub struct JitArgs {
     /// What to print.
     #[arg(long, value_enum, default_value_t = Emit::Listing, value_name = "WHAT")]
     pub emit: Emit,
+
+    /// Print words as the image has them: not yet relocated, with relocation kinds in their top
+    /// bytes and without error-correcting bits.
+    #[arg(long)]
+    pub unrelocated: bool,
 }
 
 /// What `nicbed jit` prints.

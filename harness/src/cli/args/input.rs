@@ -96,6 +96,11 @@ pub struct WhatIfArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 
+    /// Make the words that the vendor's driver makes, its mistakes and guesses included
+    /// (`--set driver.exact=true`).
+    #[arg(long)]
+    pub driver_exact: bool,
+
     /// Take what the device declares from this binary record instead of the profile.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,

@@ -80,6 +80,7 @@ impl Lowering<'_> {
     fn carried(&mut self, width: Width, dst: Reg, lower: AluOp, upper: AluOp, src: Source) {
         if let Source::Imm(i32::MIN) = src
             && width == Width::W64
+            && !self.plan.exact
         {
             self.e.note("the driver takes the immediate for +2^31");
         }

@@ -35,9 +35,7 @@ impl Lowering<'_> {
         offset: i16,
         src: Reg,
     ) {
-        let bits = self.plan.facts(pc).registers[src.index()].range.bits;
-        let may_be_large = bits.value | bits.mask > SMALL;
-        let may_be_small = bits.value <= SMALL;
+        let (may_be_small, may_be_large) = self.plan.addend(pc, src);
         let offset = i32::from(offset);
         let distance = (offset != 0).then(|| self.e.constant(offset.unsigned_abs(), IMM_B));
         let sum = Sum {

@@ -64,17 +64,19 @@ impl Reciprocal {
 
 impl Lowering<'_> {
     pub(super) fn divide(&mut self, pc: usize, width: Width, dst: Reg, src: Source) -> Outcome {
-        let registers = &self.plan.facts(pc).registers;
-        let range = |reg: Reg| &registers[reg.index()].range;
+        let operands = self.plan.operands(pc, dst, src);
         let divisor = match (src, width) {
             (Source::Imm(imm), Width::W64) => i64::from(imm) as u64,
             (Source::Imm(imm), Width::W32) => u64::from(imm as u32),
-            (Source::Reg(src), Width::W64) => range(src).as_constant().ok_or_else(not_constant)?,
+            (Source::Reg(_), _) if self.plan.exact => operands.src.0,
+            (Source::Reg(_), Width::W64) if operands.src.0 == operands.src.1 => operands.src.0,
             (Source::Reg(src), Width::W32) => {
-                u64::from(range(src).as_constant_lower().ok_or_else(not_constant)?)
+                let range = &self.plan.facts(pc).registers[src.index()].range;
+                u64::from(range.as_constant_lower().ok_or_else(not_constant)?)
             }
+            (Source::Reg(_), Width::W64) => return Err(not_constant()),
         };
-        let wide_dividend = range(dst).umax > u64::from(u32::MAX);
+        let wide_dividend = operands.dst.1 > u64::from(u32::MAX) && !self.plan.exact;
         if wide_dividend && width == Width::W64 {
             return Err(accepted_but_wrong(
                 "a dividend of more than 32 bits, on a path that the kernel prunes",
@@ -132,7 +134,9 @@ impl Lowering<'_> {
     }
 
     fn right_shift(&mut self, gpr: u8, n: u8) {
-        let shift = if n == 0 {
+        let shift = if n == 0 && self.plan.exact {
+            Shift::RightIndirect
+        } else if n == 0 {
             self.e
                 .note("a shift by 0 in the driver's words shifts by another amount");
             Shift::None

@@ -58,7 +58,9 @@ impl Lowering<'_> {
     /// The register through which the bytes went holds the last ones that were loaded.
     fn leave_last_value(&mut self, copy: &Copy, size: MemSize, dst: isa::ebpf::Reg) {
         let bytes = usize::from(size.bytes());
-        let at = if copy.descending {
+        let at = if self.plan.exact {
+            drivers_choice(copy, bytes)
+        } else if copy.descending {
             0
         } else {
             copy.bytes - bytes
@@ -70,7 +72,7 @@ impl Lowering<'_> {
             MemSize::W => !copy.descending,
             MemSize::DW => false,
         };
-        if broken {
+        if broken && !self.plan.exact {
             self.e
                 .note("the register holds the last bytes; the driver can leave others there");
         }
@@ -89,4 +91,20 @@ impl Lowering<'_> {
             self.e.load(hi, 0);
         }
     }
+}
+
+/// Where the driver takes the last value from: right for 8-byte loads, and for most others.
+fn drivers_choice(copy: &Copy, bytes: usize) -> usize {
+    let word = match (copy.descending, bytes) {
+        (true, _) | (false, 4) => 0,
+        (false, 8) => copy.bytes.div_ceil(4) - 2,
+        (false, _) => copy.bytes.div_ceil(4) - 1,
+    };
+    let byte = match bytes {
+        1 if copy.bytes.is_multiple_of(4) => 3,
+        1 => copy.bytes % 4 - 1,
+        2 => (copy.bytes % 4) ^ 2,
+        _ => 0,
+    };
+    4 * word + byte
 }

@@ -90,7 +90,7 @@ impl Lowering<'_> {
         imm: i32,
         negated: bool,
     ) {
-        if imm == i32::MIN && !comparison.swapped && branch.wide {
+        if imm == i32::MIN && !comparison.swapped && branch.wide && !self.plan.exact {
             self.e.note("the driver takes the immediate for +2^31");
         }
         let (lower, upper) = if negated {

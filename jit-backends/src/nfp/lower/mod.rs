@@ -160,6 +160,9 @@ impl Lowering<'_> {
     fn step(&mut self, pc: usize, function: &Function) -> Outcome {
         let step = &self.plan.steps[pc];
         refuse_frame_pointer(&step.insn)?;
+        if let Some(note) = step.note {
+            self.e.note(note);
+        }
         match step.insn {
             Insn::Alu {
                 op,

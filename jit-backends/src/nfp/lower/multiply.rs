@@ -9,14 +9,10 @@ use super::{IMM_A, IMM_B, Lowering, high, low};
 
 impl Lowering<'_> {
     pub(super) fn multiply(&mut self, pc: usize, width: Width, dst: Reg, src: Source) {
-        let registers = &self.plan.facts(pc).registers;
-        let most = |reg: Reg| registers[reg.index()].range.umax;
-        let (left, right) = match src {
-            Source::Reg(src) => (most(dst), most(src)),
-            Source::Imm(imm) => (most(dst), u64::from(imm as u32)),
-        };
-        let half = u64::from(u32::MAX);
-        if width == Width::W64 && (left > half || right > half || src_is_negative(src)) {
+        let operands = self.plan.operands(pc, dst, src);
+        let most = operands.dst.1.max(operands.src.1);
+        let too_wide = most > u64::from(u32::MAX) || src_is_negative(src);
+        if width == Width::W64 && too_wide && !self.plan.exact {
             self.multiply64(dst, src);
             return;
         }
@@ -25,7 +21,7 @@ impl Lowering<'_> {
             Source::Imm(imm) => self.e.constant(imm as u32, IMM_B),
         };
         let factor = A(low(dst));
-        if left.max(right) <= 0xffff {
+        if most <= 0xffff {
             self.steps(MulSize::M16x16, 2, factor, operand);
             self.last(MulSize::M16x16, false, Both(low(dst)));
             return;

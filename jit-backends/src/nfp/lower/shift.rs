@@ -23,16 +23,16 @@ impl Lowering<'_> {
     pub(super) fn shift(&mut self, pc: usize, op: Op, width: Width, dst: Reg, src: Source) {
         let amount = match src {
             Source::Imm(imm) => Some(imm as u8),
-            Source::Reg(src) => {
-                let range = &self.plan.facts(pc).registers[src.index()].range;
-                range.as_constant().map(|n| n as u8)
+            Source::Reg(_) => {
+                let (least, most) = self.plan.operands(pc, dst, src).src;
+                (least == most).then_some(least as u8)
             }
         };
         match (amount, src, width) {
             (Some(n), _, Width::W64) => self.shift64_by(op, dst, n & 63),
             (Some(n), _, Width::W32) => self.shift32_by(op, dst, n & 31),
             (None, Source::Reg(src), Width::W64) => self.shift64_variable(pc, op, dst, src),
-            (None, Source::Reg(src), Width::W32) => self.shift32_variable(op, dst, src),
+            (None, Source::Reg(src), Width::W32) => self.shift32_variable(pc, op, dst, src),
             (None, Source::Imm(_), _) => {}
         }
         if width == Width::W32 {
@@ -114,7 +114,21 @@ impl Lowering<'_> {
         self.e.test(src, AluOp::Or, Imm(0));
     }
 
-    fn shift32_variable(&mut self, op: Op, dst: Reg, src: Reg) {
+    /// Whether the lower half of a register may have its uppermost bit set.
+    fn may_have_sign(&self, pc: usize, reg: Reg) -> bool {
+        let range = &self.plan.facts(pc).registers[reg.index()].range;
+        range.u32_max > i32::MAX as u32
+    }
+
+    /// The amount without the bits that an arithmetic shift would take for a sign.
+    fn masked_amount(&mut self, src: Reg) -> Operand {
+        self.e
+            .note("the amount without its upper bits: the driver takes one of them for the sign");
+        self.e.alu(IMM_A, A(low(src)), AluOp::And, Imm(63));
+        IMM_A
+    }
+
+    fn shift32_variable(&mut self, pc: usize, op: Op, dst: Reg, src: Reg) {
         let lo = low(dst);
         match op {
             Op::Lsh => {
@@ -126,21 +140,31 @@ impl Lowering<'_> {
                 self.e.shift(Both(lo), B(lo), Shift::RightIndirect);
             }
             _ => {
-                self.e.test(A(low(src)), AluOp::Or, B(lo));
+                let amount = if self.may_have_sign(pc, src) && !self.plan.exact {
+                    self.masked_amount(src)
+                } else {
+                    A(low(src))
+                };
+                self.e.test(amount, AluOp::Or, B(lo));
                 self.ashr(lo, lo, Shift::RightIndirect);
             }
         }
     }
 
     fn shift64_variable(&mut self, pc: usize, op: Op, dst: Reg, src: Reg) {
-        let range = &self.plan.facts(pc).registers[src.index()].range;
-        let (least, most) = (range.umin, range.umax);
+        let (least, most) = self.plan.operands(pc, dst, Source::Reg(src)).src;
+        let exact = self.plan.exact;
         let reach = match (least, most) {
             (_, 0..=31) => Reach::Below32,
             (32.., 0..=63) => Reach::From32,
+            (32.., _) if exact => Reach::From32,
             _ => Reach::Either,
         };
-        let amount = if src == dst && op != Op::Lsh && reach != Reach::From32 {
+        let amount = if exact {
+            A(low(src))
+        } else if op == Op::Arsh && self.may_have_sign(pc, src) {
+            self.masked_amount(src)
+        } else if src == dst && op != Op::Lsh && reach != Reach::From32 {
             self.e
                 .note("the amount is kept: the driver reads it after it is shifted");
             self.e.mov(IMM_A, B(low(src)));
@@ -149,7 +173,7 @@ impl Lowering<'_> {
             A(low(src))
         };
         match op {
-            Op::Lsh => self.left_variable(dst, src, reach, least == 0),
+            Op::Lsh => self.left_variable(dst, src, reach, least == 0 && !exact),
             Op::Rsh => self.right_variable(dst, amount, reach, false),
             _ => self.right_variable(dst, amount, reach, true),
         }

@@ -85,7 +85,12 @@ pub(super) fn run(plan: &mut Plan<'_>) {
     let pointers = Pointers::new(plan);
     let mut pc = 0;
     while pc < plan.steps.len() {
-        match chain(plan, &pointers, pc) {
+        let (copy, overlooked) = chain(plan, &pointers, pc);
+        if let Some(pc) = overlooked {
+            plan.steps[pc].note =
+                Some("a part of it was stored just before: the driver copies it with the others");
+        }
+        match copy {
             Some(copy) => {
                 plan.steps[pc].copy = Some(copy);
                 for step in &mut plan.steps[pc + 1..pc + copy.slots] {
@@ -98,9 +103,13 @@ pub(super) fn run(plan: &mut Plan<'_>) {
     }
 }
 
-/// The copy that starts at `pc`, if two pairs or more follow each other there.
-fn chain(plan: &Plan<'_>, pointers: &Pointers, pc: usize) -> Option<Copy> {
-    let head = Pair::at(plan, pc)?;
+/// The copy that starts at `pc`, if two pairs or more follow each other there; and the load that
+/// ends it, if the driver would go on.
+fn chain(plan: &Plan<'_>, pointers: &Pointers, pc: usize) -> (Option<Copy>, Option<usize>) {
+    let Some(head) = Pair::at(plan, pc) else {
+        return (None, None);
+    };
+    let mut overlooked = None;
     let bytes = usize::from(head.size.bytes());
     let size = bytes as i32;
     let mut last = head;
@@ -117,27 +126,35 @@ fn chain(plan: &Plan<'_>, pointers: &Pointers, pc: usize) -> Option<Copy> {
             None => -size,
         };
         let goes_on = !plan.steps[at].target && last.is_followed_by(&next, step);
-        if !goes_on || feeds(pointers, (pc, &head), &next) {
+        if !goes_on || feeds(pointers, (pc, &head), &next, 0) {
+            break;
+        }
+        if !plan.exact && feeds(pointers, (pc, &head), &next, i64::from(size) - 1) {
+            overlooked = Some(at);
             break;
         }
         direction = Some(step);
         last = next;
         count += 1;
     }
-    let step = direction?;
+    let Some(step) = direction else {
+        return (None, overlooked);
+    };
     let lowest = if step < 0 { last } else { head };
-    Some(Copy {
+    let copy = Copy {
         from: (head.from, lowest.load_offset),
         from_map: head.from_map,
         to: (head.to, lowest.store_offset),
         bytes: count * bytes,
         descending: step < 0,
         slots: 2 * count,
-    })
+    };
+    (Some(copy), overlooked)
 }
 
-/// Whether the load of `next` may read what the copy from `head` on has stored by then.
-fn feeds(pointers: &Pointers, (pc, head): (usize, &Pair), next: &Pair) -> bool {
+/// Whether the load of `next` may read what the copy from `head` on has stored by then. The driver
+/// compares where accesses start; `part` is how many bytes of a load may have been stored beside.
+fn feeds(pointers: &Pointers, (pc, head): (usize, &Pair), next: &Pair, part: i64) -> bool {
     if head.from_map {
         return false;
     }
@@ -150,5 +167,5 @@ fn feeds(pointers: &Pointers, (pc, head): (usize, &Pair), next: &Pair) -> bool {
     // All as offsets from the base of the loads.
     let stored = i64::from(head.store_offset) + apart;
     let (first, now) = (i64::from(head.load_offset), i64::from(next.load_offset));
-    (first < stored && stored <= now) || (now <= stored && stored < first)
+    (first < stored && stored <= now + part) || (now - part <= stored && stored < first)
 }

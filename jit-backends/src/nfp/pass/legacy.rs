@@ -17,7 +17,15 @@ fn on_r0(insn: &Insn) -> Option<(AluOp, i32)> {
     }
 }
 
+/// Whether two shifts leave the lower half alone: left, then right. The driver takes the other
+/// order, which leaves 0, for the same.
+fn keeps_lower_half(one: Option<(AluOp, i32)>, other: Option<(AluOp, i32)>, exact: bool) -> bool {
+    let (left, right) = (Some((AluOp::Lsh, 32)), Some((AluOp::Rsh, 32)));
+    (one, other) == (left, right) || exact && (one, other) == (right, left)
+}
+
 pub(super) fn run(plan: &mut Plan<'_>) {
+    let exact = plan.exact;
     for pc in 0..plan.steps.len() {
         let Some([load, rest @ ..]) = plan.steps.get_mut(pc..) else {
             return;
@@ -38,8 +46,7 @@ pub(super) fn run(plan: &mut Plan<'_>) {
                 if size == MemSize::W
                     && !one.target
                     && !other.target
-                    && on_r0(&one.insn) == Some((AluOp::Lsh, 32))
-                    && on_r0(&other.insn) == Some((AluOp::Rsh, 32)) =>
+                    && keeps_lower_half(on_r0(&one.insn), on_r0(&other.insn), exact) =>
             {
                 for step in [one, other] {
                     step.removed = Some("the load leaves no upper half");

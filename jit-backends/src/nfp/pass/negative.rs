@@ -6,6 +6,7 @@ use isa::ebpf::{AluOp, Cond, Insn, Operand, Width};
 use crate::nfp::plan::Plan;
 
 pub(super) fn run(plan: &mut Plan<'_>) {
+    let exact = plan.exact;
     for step in &mut plan.steps {
         match &mut step.insn {
             Insn::Alu {
@@ -15,7 +16,7 @@ pub(super) fn run(plan: &mut Plan<'_>) {
                 ..
             } if *imm < 0 => {
                 // -2^31 has no positive counterpart; in 32 bits it is its own.
-                if *imm == i32::MIN && *width == Width::W64 {
+                if *imm == i32::MIN && *width == Width::W64 && !exact {
                     continue;
                 }
                 *op = if *op == AluOp::Add {
@@ -29,8 +30,8 @@ pub(super) fn run(plan: &mut Plan<'_>) {
                 cond: Cond::Ge | Cond::Sge | Cond::Lt | Cond::Slt,
                 src: Operand::Imm(imm),
                 ..
-            } if *imm < 0 && *imm != i32::MIN => {
-                *imm = -*imm;
+            } if *imm < 0 && (*imm != i32::MIN || exact) => {
+                *imm = imm.wrapping_neg();
                 step.negated = true;
             }
             _ => {}
