@@ -73,3 +73,13 @@ snapshots! {
     ipv6_ext jumbo link_meter load_balancer metadata nat parse_ports pass port_pool rate_limiter
     router sampler_perf sampler_ringbuf steer syn_cookie tc_dscp tc_gateway tc_mirror tenants vlan
 }
+
+/// Programs that fit the Agilio, in the text of `isa::nfp`, which its own tests hold against GNU
+/// objdump.
+#[test]
+fn agilio_cx() {
+    for name in ["drop", "pass", "icmp_echo", "parse_ports", "blocklist"] {
+        let text = listings("agilio-cx", &format!("{name}.o"));
+        insta::assert_snapshot!(format!("agilio_cx__{name}"), text);
+    }
+}

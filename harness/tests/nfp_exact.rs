@@ -58,12 +58,14 @@ fn check(text: &str) -> Result<(), Box<dyn std::error::Error>> {
         frames: frames(),
         seed: 0,
     };
-    let expected = trial.run(&Side::Interp.verify(&program)?, &Side::Interp)?;
+    let verified = Side::Interp.verify(&program).map_err(|f| f.message)?;
+    let expected = trial.run(&verified, &Side::Interp)?;
     let caps = caps::builtin("agilio-cx")?;
     let run = |exact: bool| -> Result<Ran, Box<dyn std::error::Error>> {
         let caps = caps::apply_set(&caps, &format!("driver.exact={exact}"))?;
         let nic = Side::by_name("nfp", Some(Arc::new(caps)), None)?;
-        Ok(trial.run(&nic.verify(&program)?, &nic)?)
+        let verified = nic.verify(&program).map_err(|f| f.message)?;
+        Ok(trial.run(&verified, &nic)?)
     };
     let ours = run(false)?;
     if let Some(mismatch) = trial.compare(&ours, &expected) {

@@ -63,12 +63,14 @@ pub(super) fn run(args: &JitArgs, output: &mut Output) -> Result<Status, Error> 
         .help("this is a fault of nicbed: please report it with the object"));
     }
     let lines = || listing.lines.iter().map(|l| crate::mapdiff::hex(&l.bytes));
-    let words = crate::words::words(image, &nic, args.unrelocated)
-        .unwrap_or_else(|| Ok(lines().collect()))
-        .map_err(|e| {
-            Error::input(format!("{} cannot be loaded: {e}", program.name))
-                .help("--unrelocated prints the words before loading")
-        })?;
+    let words = || {
+        crate::words::words(image, &nic, args.unrelocated)
+            .unwrap_or_else(|| Ok(lines().collect()))
+            .map_err(|e| {
+                Error::input(format!("{} cannot be loaded: {e}", program.name))
+                    .help("--unrelocated prints the words before loading")
+            })
+    };
     if json {
         let line = |pc: Option<&usize>| {
             pc.and_then(|pc| program.source.place_at(*pc))
@@ -79,7 +81,7 @@ pub(super) fn run(args: &JitArgs, output: &mut Output) -> Result<Status, Error> 
             "program": program.name,
             "nic": nic.name,
             "isa": image.isa.name(),
-            "words": words,
+            "words": words()?,
             "listing": listing.lines.iter().map(|l| json!({
                 "offset": l.offset,
                 "text": l.text,
@@ -94,7 +96,7 @@ pub(super) fn run(args: &JitArgs, output: &mut Output) -> Result<Status, Error> 
         match args.emit {
             Emit::Bin => output.print_bytes(&image.code)?,
             Emit::Hex => {
-                output.print(&(words.join("\n") + "\n"))?;
+                output.print(&(words()?.join("\n") + "\n"))?;
             }
             Emit::Listing | Emit::Json | Emit::Question => {
                 output.print(&side_by_side(&program, &listing, output))?;
