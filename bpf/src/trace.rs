@@ -231,7 +231,8 @@ impl Recorder {
         match region {
             Region::Unknown => Value::Unknown,
             Region::Number => Value::Number(raw),
-            _ if raw == 0 => Value::Number(0),
+            // An engine that never needs the context's address may hold anything.
+            _ if raw == 0 && region != Region::Context => Value::Number(0),
             _ => self
                 .place(moment, region, raw)
                 .map_or(Value::Nowhere, Value::At),
