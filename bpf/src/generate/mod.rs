@@ -8,13 +8,15 @@
 //! into its return code, so that a wrong one shows.
 //!
 //! `builder` knows what registers hold, `arithmetic`, `memory`, `flow`, `packet`, `maps` and
-//! `calls` have the pieces, `tc` those of tc programs alone, `random` the numbers; `shrink` makes a program small that
+//! `calls` have the pieces, `tc` those of tc programs alone, `random` the numbers; `card` makes
+//! programs for cards that take only part of eBPF; `shrink` makes a program small that
 //! shows something, and writes it as a case. What does not belong here: what programs do,
 //! and which of them are safe.
 
 mod arithmetic;
 mod builder;
 mod calls;
+mod card;
 mod flow;
 mod maps;
 mod memory;
@@ -27,6 +29,7 @@ use crate::{Hook, Program};
 use builder::Builder;
 
 pub use arithmetic::OPERATIONS;
+pub use card::Card;
 pub use flow::CONDITIONS;
 pub use random::{EDGES, IMMEDIATES, Random};
 pub use shrink::{case_text, shrink};
@@ -51,6 +54,9 @@ pub struct Spec {
     /// Whether programs may have tail calls: into slots of a map that holds the program itself in
     /// its first slot, and nothing in the others.
     pub tail_calls: bool,
+    /// The card whose driver is to take the programs, where it takes only part of eBPF; the hook
+    /// is XDP then.
+    pub card: Option<Card>,
 }
 
 impl Default for Spec {
@@ -62,12 +68,21 @@ impl Default for Spec {
             ambient: true,
             may_goto: false,
             tail_calls: false,
+            card: None,
         }
     }
 }
 
 /// The program of this seed.
 pub fn program(spec: &Spec, seed: u64) -> Program {
+    if let Some(card) = spec.card {
+        let insns = card::instructions(spec, card, seed);
+        return Program {
+            section: "xdp".to_owned(),
+            maps: card::definitions().into(),
+            ..Program::of_instructions(&spec.name, Hook::XDP, insns)
+        };
+    }
     let mut builder = Builder::new(spec, seed);
     builder.whole();
     let section = match spec.hook {

@@ -29,6 +29,7 @@ pub(super) fn run(args: &FuzzArgs, output: &mut Output) -> Result<Status, Error>
         cases: args.cases,
         packets: args.packets,
         kernel: args.kernel,
+        card: fuzz::card(&side),
         threads: args.threads,
     };
     let watch = Stopwatch::start();

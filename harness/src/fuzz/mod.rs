@@ -24,6 +24,10 @@ use crate::trial::{Mismatch, Trial};
 /// Cases that are run before the next are begun; a difference among them ends the run.
 const CHUNK: u64 = 256;
 
+/// Bytes of the shortest Ethernet frame, without its checksum. The driver of a card that takes only
+/// part of eBPF relies on it.
+const SHORTEST_ON_WIRE: usize = 60;
+
 /// How to fuzz.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -37,6 +41,8 @@ pub struct Settings {
     pub packets: usize,
     /// Whether the kernel is asked too. It takes no programs without hook.
     pub kernel: bool,
+    /// What the programs may use, where the side takes only part of eBPF: see [`card`].
+    pub card: Option<generate::Card>,
     /// Threads; 0 takes all cores. No answer depends on it.
     pub threads: usize,
 }
@@ -49,6 +55,7 @@ impl Default for Settings {
             cases: 10_000,
             packets: 8,
             kernel: false,
+            card: None,
             threads: 0,
         }
     }
@@ -88,12 +95,27 @@ pub struct Found {
     pub mismatch: Mismatch,
 }
 
+/// What programs for a side may use; `None` if that is all of eBPF.
+pub fn card(side: &Side<'_>) -> Option<generate::Card> {
+    let Side::Nic(device) = side else { return None };
+    let has = |name: &str| device.caps().has("helpers", name);
+    side.needs_packets().then(|| generate::Card {
+        lookup: has("bpf_map_lookup_elem"),
+        update: has("bpf_map_update_elem"),
+        delete: has("bpf_map_delete_elem"),
+        random: has("bpf_get_prandom_u32"),
+        adjust_head: has("bpf_xdp_adjust_head"),
+        adjust_tail: has("bpf_xdp_adjust_tail"),
+    })
+}
+
 /// The trial of a case.
 pub fn trial(settings: &Settings, case: u64) -> Trial {
     let mut random = Random::new(settings.seed);
     // Numbers of one seed differ from those of the next from the first on.
     let mut random = Random::new(random.any() ^ case.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let hook = match random.below(10) {
+        _ if settings.card.is_some() => Hook::XDP,
         0 | 1 if !settings.kernel => Hook::Raw {
             memory_bytes: generate::RAW_BYTES,
         },
@@ -104,12 +126,19 @@ pub fn trial(settings: &Settings, case: u64) -> Trial {
         name: format!("case_{case}"),
         tail_calls: !matches!(hook, Hook::Raw { .. }) && random.percent(20),
         hook,
+        card: settings.card,
         ..Spec::default()
     };
     let program = generate::program(&spec, random.any());
     let mut packets = Packets::new(&program, random.any());
+    let mut frames: Vec<Vec<u8>> = (0..settings.packets).map(|_| packets.packet()).collect();
+    if settings.card.is_some() {
+        for frame in &mut frames {
+            frame.resize(frame.len().max(SHORTEST_ON_WIRE), 0);
+        }
+    }
     Trial {
-        frames: (0..settings.packets).map(|_| packets.packet()).collect(),
+        frames,
         program: Arc::new(program),
         seed: settings.seed,
     }
