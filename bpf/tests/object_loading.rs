@@ -66,7 +66,14 @@ fn every_object_of_programs_loads_whole() {
         seen += 1;
         assert!(set.refused.is_empty(), "{name}: {:?}", set.refused);
         for program in &set.programs {
-            assert_eq!(program.hook.name(), Hook::XDP.name(), "{name}");
+            let is_tc = path
+                .file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with("tc_");
+            let hook = if is_tc { Hook::TC } else { Hook::XDP };
+            assert_eq!(program.hook.name(), hook.name(), "{name}");
             assert!(!program.source.lines.is_empty(), "{name}: no lines");
             assert_eq!(
                 program.subprograms.last().map(|s| s.end),

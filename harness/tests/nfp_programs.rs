@@ -1,6 +1,12 @@
 //! The programs of `programs/nfp` fit the card; where one is a changed copy of a program that
 //! does not, the findings on the original say what was changed.
-#![expect(clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod cli;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,6 +17,8 @@ use bpf::object::{LoadOptions, load};
 use harness::decide::Verdict;
 use harness::pipeline::{Assessment, assess_all};
 use jit_backends::Loaded;
+
+use cli::{Sandbox, capture, program};
 
 /// A rule that the findings on a program name, and words of its help that were followed.
 type Told = (&'static str, &'static str);
@@ -93,6 +101,34 @@ fn programs_for_the_card_fit_it() {
             for assessment in &assessments {
                 assert_eq!(assessment.decision.outcome, Verdict::Offload);
                 assert!(assessment.image.is_some());
+            }
+        }
+    }
+}
+
+#[test]
+fn programs_for_the_card_do_there_what_the_reference_does() {
+    let sandbox = Sandbox::new("nfp-programs");
+    let pcap = capture("all.pcap");
+    for nic in ["agilio-cx", "agilio-full"] {
+        for name in FITTING {
+            let object = program(&format!("{name}.o"));
+            for entry in assessments(name, nic).iter().map(|a| &a.program.name) {
+                let args = [
+                    "run",
+                    &object,
+                    "--program",
+                    entry,
+                    "--nic",
+                    nic,
+                    "--pcap",
+                    &pcap,
+                    "-j",
+                ];
+                let json = sandbox.nicbed(&args).status(0).json();
+                assert!(json["compare"]["compared"].as_u64() > Some(200), "{json}");
+                assert_eq!(json["compare"]["mismatched"], 0, "{name} on {nic}");
+                assert_eq!(json["compare"]["maps_equal"], true, "{name} on {nic}");
             }
         }
     }

@@ -243,12 +243,15 @@ impl Packet<'_> {
         })
     }
 
-    /// Stores to a context field. No XDP program that runs here is bound to a device, so that
-    /// only those of tc have fields to write.
+    /// Stores to a context field. Only an XDP program bound to a device may have such a store: it
+    /// chooses the queue of the host, which no outcome tells.
     fn store_context(&mut self, offset: u32, size: usize, value: Stored) -> Option<()> {
         let width = u8::try_from(size).ok()?;
-        context::store(&self.shared.hook, i64::from(offset), width, false)?;
-        self.skb.as_mut()?.store(offset as usize, size, value)
+        context::store(&self.shared.hook, i64::from(offset), width, true)?;
+        match &mut self.skb {
+            Some(skb) => skb.store(offset as usize, size, value),
+            None => Some(()),
+        }
     }
 
     /// Legacy load from the packet: big-endian, `None` outside it. Offsets are signed; far below
