@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use super::args::{CoverageForm, Format, HookArg, LoadArgs, ReferenceArg, TestArgs, WhatIfArgs};
 use super::input;
 use super::output::Output;
+use super::progress::Progress;
 use super::run::with_globals;
 use crate::error::{Error, Status};
 use crate::seeds::Seeds;
@@ -35,7 +36,9 @@ pub(super) fn run(args: &TestArgs, output: &Output) -> Result<Status, Error> {
             .help("name a file: --coverage lcov=coverage.info"));
     }
     let files = files::below(&args.paths)?;
-    let mut results = run_files(&files, args)?;
+    let bar = Progress::of(output, files.len() as u64, "files");
+    let mut results = run_files(&files, args, &|| bar.done(1))?;
+    bar.finish();
     if results.is_empty() {
         return Err(Error::usage("no test is left by --filter")
             .help("it is a part of `file: test [nic]`; without it all run"));
@@ -81,7 +84,13 @@ fn status(results: &[Ran]) -> Status {
 }
 
 /// Runs the tests of files: by file, test, NIC and reference, whoever is done first.
-fn run_files(files: &[PathBuf], args: &TestArgs) -> Result<Vec<Ran>, Error> {
+///
+/// `done` is called for each file whose tests have run.
+fn run_files(
+    files: &[PathBuf],
+    args: &TestArgs,
+    done: &(dyn Fn() + Sync),
+) -> Result<Vec<Ran>, Error> {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(args.threads)
         .build()
@@ -93,7 +102,12 @@ fn run_files(files: &[PathBuf], args: &TestArgs) -> Result<Vec<Ran>, Error> {
             .collect();
         files
             .par_iter()
-            .flat_map(|file| file.jobs.par_iter().map(|job| file.run(job, args)))
+            .flat_map_iter(|file| {
+                let jobs = file.jobs.par_iter().map(|job| file.run(job, args));
+                let ran: Vec<Ran> = jobs.collect();
+                done();
+                ran
+            })
             .collect()
     }))
 }

@@ -22,7 +22,7 @@ pub(super) fn update(results: &[Ran], args: &TestArgs, output: &Output) -> Resul
             write(Path::new(&first.file), before, output)
         })?;
         match written {
-            Some(path) => after.extend(run_files(&[path], args)?),
+            Some(path) => after.extend(run_files(&[path], args, &|| {})?),
             None => after.extend_from_slice(before),
         }
     }
