@@ -17,11 +17,19 @@ use harness::testbed::{FrameIn, ReferenceChoice, Settings, Testbed};
 
 /// A testbed with the kernel that runs this text; `None` where there is no kernel.
 fn testbed(text: &str, queues: u32) -> Option<Testbed> {
+    testbed_with(text, queues, None)
+}
+
+/// The same, and the object has these types.
+fn testbed_with(text: &str, queues: u32, types: Option<&[u8]>) -> Option<Testbed> {
     let options = LoadOptions {
         queues,
         ..LoadOptions::default()
     };
-    let set = object::load("test.bpf", text.as_bytes(), &options).unwrap();
+    let mut set = object::load("test.bpf", text.as_bytes(), &options).unwrap();
+    if let Some(types) = types {
+        set.programs[0].btf = Some(types.into());
+    }
     let nic = Arc::new(caps::builtin("x86-dpu").unwrap());
     let settings = Settings {
         queues: Some(queues),
@@ -339,4 +347,20 @@ fn without_privilege_the_status_is_4() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{errors}");
     assert!(errors.contains("kernel"), "{errors}");
+}
+
+/// Linux refuses the types of an object with a parameter without a name, which clang writes for
+/// `int f(int)`; libbpf loads it without types, and so does the reference.
+#[test]
+fn types_that_the_kernel_refuses_are_left_out() {
+    // A header, and a pointer to type 99, which is not there.
+    let mut types = vec![0x9f, 0xeb, 1, 0, 24, 0, 0, 0, 0, 0, 0, 0, 12, 0, 0, 0];
+    types.extend([12, 0, 0, 0, 1, 0, 0, 0]);
+    types.extend([0, 0, 0, 0, 0, 0, 0, 2, 99, 0, 0, 0, 0]);
+    let Some(mut testbed) = testbed_with("entry:\n r0 = 2\n exit", 1, Some(&types)) else {
+        return;
+    };
+    feed(&mut testbed, 0, 3);
+    let report = testbed.finish().unwrap();
+    assert_eq!(report.compared, 3);
 }

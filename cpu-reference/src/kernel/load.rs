@@ -53,14 +53,34 @@ pub(super) enum NotLoadable {
     Function(&'static str),
 }
 
-/// The object's types in the kernel; `None` where it has none.
+/// The object's types in the kernel; `None` where it has none, or such that the kernel does not
+/// take: then, as with libbpf, the program goes on without them.
 pub(super) fn types(program: &Program) -> io::Result<Option<OwnedFd>> {
-    program.btf.as_deref().map(load_btf).transpose()
+    match program.btf.as_deref().map(load_btf).transpose() {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
+        types => types,
+    }
 }
 
 fn load_btf(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let mut attr = Attr::new().input(0, bytes).u32(16, bytes.len() as u32);
-    sys::bpf(Command::BtfLoad, &mut attr).map(sys::owned)
+    /// Bytes of the log that is asked for where types are refused.
+    const LOG: usize = 1 << 16;
+    let attr = || Attr::new().input(0, bytes).u32(16, bytes.len() as u32);
+    let refused = match sys::bpf(Command::BtfLoad, &mut attr()) {
+        Ok(fd) => return Ok(sys::owned(fd)),
+        Err(error) => error,
+    };
+    let mut log = vec![0; LOG];
+    let mut with_log = attr().u32(20, LOG as u32).u32(24, 1).output(8, &mut log);
+    if let Ok(fd) = sys::bpf(Command::BtfLoad, &mut with_log) {
+        return Ok(sys::owned(fd));
+    }
+    let log = text(&log);
+    let words = log.lines().rev().take(2).collect::<Vec<_>>();
+    Err(io::Error::new(
+        refused.kind(),
+        format!("{refused}; its log ends: {}", words.join(" | ")),
+    ))
 }
 
 /// Names kernel functions by their ids in this kernel's BTF.
