@@ -346,7 +346,7 @@ fn the_guide_prints_what_it_says() {
         // Results are told on stdout, what was written on stderr.
         let got = format!("{}{}", ran.out(), ran.stderr);
         let here = text(&std::fs::canonicalize(&folder).unwrap());
-        let got = got.replace(here.trim_end_matches('/'), "/work");
+        let got = got.replace(here.trim_end_matches('/'), "/home/you");
         let mut rest = got.lines().map(str::trim_end);
         while let Some(line) = lines.next_if(|l| l.is_empty() || l.starts_with("    ")) {
             let line = line.trim_start_matches(' ').trim_end();
