@@ -248,8 +248,14 @@ impl Builder<'_> {
         self.alu(AluOp::Add, Reg::R3, Operand::Imm(i32::from(at)));
         let length = 1 + self.random.below(16) as i32;
         self.alu(AluOp::Mov, Reg::R4, Operand::Imm(length));
+        self.bytes_moved(helper, helper == STORE_BYTES, at);
+    }
+
+    /// Calls a helper that moves bytes between packet and stack, `stores` if it is into the packet,
+    /// and reads what then lies at `at` of the stack.
+    pub(super) fn bytes_moved(&mut self, helper: u32, stores: bool, at: i16) {
         self.called(CallTarget::Helper(helper), Holds::Number);
-        if helper == STORE_BYTES {
+        if stores {
             self.moved();
         }
         self.push(Insn::Load {

@@ -64,19 +64,7 @@ impl Builder<'_> {
         if helper == STORE_BYTES {
             self.alu(AluOp::Mov, Reg::R5, Operand::Imm(0));
         }
-        self.called(CallTarget::Helper(helper), Holds::Number);
-        if helper == STORE_BYTES {
-            self.moved();
-        }
-        self.push(Insn::Load {
-            size: MemSize::DW,
-            signed: false,
-            dst: Reg::R1,
-            base: Reg::R10,
-            offset: at,
-        });
-        self.set(Reg::R1, Holds::Number);
-        self.refill();
+        self.bytes_moved(helper, helper == STORE_BYTES, at);
     }
 
     /// Changes the packet's ends, tags or checksums, and examines it anew.
