@@ -270,21 +270,13 @@ impl Side<'static> {
         workers: Option<Arc<Workers>>,
     ) -> Result<Side<'static>, Error> {
         let backend = Exec::start(program)?;
-        let kin = backend
-            .kin()
-            .ok_or_else(|| Error::usage(format!("no NIC here executes {}", backend.isa())))?;
-        let caps = match nic {
-            None => roomiest(kin.name())?,
-            Some(nic) if nic.backend == kin.name() => nic,
-            Some(nic) => {
-                return Err(Error::usage(format!(
-                    "{} makes code of {}, which {} does not execute",
-                    backend.name(),
-                    backend.isa(),
-                    nic.name
-                )));
-            }
+        let caps = if let Some(nic) = nic {
+            nic
+        } else {
+            let none = || Error::usage(format!("no NIC here executes {}", backend.isa()));
+            roomiest(backend.kin().ok_or_else(none)?.name())?
         };
+        backend.fits(&caps)?;
         // It is used until the process ends.
         let backend: &'static dyn Backend = Box::leak(Box::new(backend));
         Ok(Side::Nic(Device::new(backend, caps, workers)))

@@ -257,13 +257,7 @@ pub(super) fn backend(name: Option<&str>, nic: &Caps) -> Result<Option<Arc<dyn B
         )));
     };
     let backend = Exec::start(Path::new(program))?;
-    if backend.kin().is_none_or(|kin| kin.name() != nic.backend) {
-        return Err(Error::usage(format!(
-            "{name} makes code of {}, which {} does not execute",
-            backend.isa(),
-            nic.name
-        )));
-    }
+    backend.fits(nic)?;
     Ok(Some(Arc::new(backend)))
 }
 

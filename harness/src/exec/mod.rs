@@ -63,6 +63,20 @@ impl Exec {
         all.into_iter().find(|backend| backend.isa() == self.isa)
     }
 
+    /// Whether a NIC executes its code.
+    ///
+    /// # Errors
+    /// If it does not, with both sides named.
+    pub fn fits(&self, nic: &Caps) -> Result<(), Error> {
+        if self.kin().is_some_and(|kin| kin.name() == nic.backend) {
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "{} makes code of {}, which {} does not execute",
+            self.name, self.isa, nic.name
+        )))
+    }
+
     fn refused(rule: &str, message: String, why: String, help: &str) -> Refusal {
         let finding = Finding::error(rule, Stage::Translate, "", message);
         Refusal {
